@@ -1,0 +1,59 @@
+package tidy
+
+// imports says which packages may know which. "a, b < c" lets c import a and b, and whatever they may import.
+// Packages are named below internal/; public packages and commands by their path from the module's root.
+const imports = `
+NONE < config, vfs, schema, record, connect;
+vfs < wire;
+record, vfs, schema < storage;
+schema < metadata < quota, auth;
+metadata < machine < controller, coordinator/group, coordinator/txn, coordinator/share;
+metadata < isr;
+schema, record < raft;
+storage < logdir;
+wire, auth < server;
+wire, metadata < peer, fetch;
+raft, controller, logdir, peer, config < quorum;
+isr, logdir, fetch, peer, config < replica;
+storage, record < share;
+machine, record, metadata < coordinator;
+peer, metadata < lifecycle;
+NONE < metrics;
+replica, share, coordinator, coordinator/group, coordinator/txn, coordinator/share, auth, quota, fetch, server, config < api;
+api, server, quorum, replica, lifecycle, coordinator, metrics < node < klammtest;
+config < client < cli, registry, connectd, console, streams;
+schema, record, storage, metadata < cli;
+connect < connector, connectd;
+node, cli, registry, connectd, console < cmd/klamm;
+NONE < tidy;
+`
+
+// never lists imports that the closure above would allow but the house does not. A left side imports none of the right.
+var never = map[string][]string{
+	"storage": {"metadata"},
+	"replica": {"coordinator"},
+	"api":     {"storage", "quorum", "logdir", "net", "os"},
+	"server":  {"api"},
+}
+
+// Classes of packages. Pure packages decide and do nothing else; synchronous ones do I/O through vfs only.
+var (
+	pure        = []string{"wire", "record", "schema", "metadata", "machine", "raft", "controller", "isr", "config", "coordinator/group", "coordinator/txn", "coordinator/share", "quota"}
+	synchronous = []string{"vfs", "storage", "share", "fetch"}
+	runtime     = []string{"logdir", "quorum", "coordinator", "replica", "peer", "lifecycle", "server", "api", "node", "client", "cli", "metrics", "auth"}
+)
+
+// refused imports of pure packages.
+var refusedPure = []string{"context", "net", "net/http", "os", "os/signal", "sync", "sync/atomic", "log", "log/slog", "math/rand"}
+
+// refusedSync imports of synchronous packages. (vfs itself is the way to the operating system.)
+var refusedSync = []string{"context", "net", "net/http", "os/signal", "log", "log/slog", "math/rand"}
+
+// refusedTime functions of package time in pure and synchronous packages.
+var refusedTime = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
+
+// exempt files may use what their class refuses; each with the reason.
+var exempt = map[string]string{
+	"record/codecs.go": "holds the pools of compressors and buffers (sync.Pool), passed in by the caller",
+	"vfs/os.go":        "is the operating system's file system",
+}
