@@ -18,6 +18,8 @@
 //	      | delta |               |               |               |ep.| quence|       | or not
 //	      +-------+---------------+---------------+---------------+---+-------+-------+----------
 //
+// The fields:
+//
 //   - length counts the bytes that follow it: the whole batch has length + 12 bytes (LogOverhead).
 //   - leader epoch and base offset are the leader's: they are written when the batch is appended, and stand
 //     before the CRC's reach for that reason.
