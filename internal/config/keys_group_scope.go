@@ -1,0 +1,41 @@
+package config
+
+// groupScopeKeys: what a single group can be given. BrokerKeys name where its default comes from.
+func groupScopeKeys() []Key {
+	return []Key{
+		{Name: "consumer.assignment.interval.ms", Type: Int, Default: "1000", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.consumer.assignment.interval.ms"},
+			Doc: "Least time between two computed assignments of this consumer group."},
+		{Name: "consumer.heartbeat.interval.ms", Type: Int, Default: "5000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.consumer.heartbeat.interval.ms"},
+			Doc: "How often members of this consumer group are told to send heartbeats."},
+		{Name: "consumer.session.timeout.ms", Type: Int, Default: "45000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.consumer.session.timeout.ms"},
+			Doc: "How long a member of this consumer group may be silent before it is put out."},
+		{Name: "share.assignment.interval.ms", Type: Int, Default: "1000", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.share.assignment.interval.ms"},
+			Doc: "Least time between two computed assignments of this share group."},
+		{Name: "share.auto.offset.reset", Type: String, Default: "latest", rule: resetStrategy{}, Importance: Medium,
+			Doc: "Where a new share group starts to read: latest, earliest, or a span of time back."},
+		{Name: "share.delivery.count.limit", Type: Int, Default: "5", rule: atLeast(2), Importance: Medium, BrokerKeys: []string{"group.share.delivery.count.limit"},
+			Doc: "How often a record is delivered to this share group before it is given up."},
+		{Name: "share.heartbeat.interval.ms", Type: Int, Default: "5000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.share.heartbeat.interval.ms"},
+			Doc: "How often members of this share group are told to send heartbeats."},
+		{Name: "share.isolation.level", Type: String, Default: "read_uncommitted", rule: oneOf{"read_committed", "read_uncommitted"}, Importance: Medium,
+			Doc: "Whether this share group sees records of transactions that have not committed."},
+		{Name: "share.partition.max.record.locks", Type: Int, Default: "2000", rule: atLeast(100), Importance: Medium, BrokerKeys: []string{"group.share.partition.max.record.locks"},
+			Doc: "How many records of one partition this share group may hold at a time."},
+		{Name: "share.record.lock.duration.ms", Type: Int, Default: "30000", rule: atLeast(1000), Importance: Medium, BrokerKeys: []string{"group.share.record.lock.duration.ms"},
+			Doc: "How long a consumer of this share group holds a record before it goes to another."},
+		{Name: "share.renew.acknowledge.enable", Type: Boolean, Default: "true", Importance: Medium,
+			Doc: "Whether consumers of this share group may prolong their hold on a record."},
+		{Name: "share.session.timeout.ms", Type: Int, Default: "45000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.share.session.timeout.ms"},
+			Doc: "How long a member of this share group may be silent before it is put out."},
+		{Name: "streams.assignment.interval.ms", Type: Int, Default: "1000", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.streams.assignment.interval.ms"},
+			Doc: "Least time between two computed assignments of this streams group."},
+		{Name: "streams.heartbeat.interval.ms", Type: Int, Default: "5000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.streams.heartbeat.interval.ms"},
+			Doc: "How often members of this streams group are told to send heartbeats."},
+		{Name: "streams.initial.rebalance.delay.ms", Type: Int, Default: "3000", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.streams.initial.rebalance.delay.ms"},
+			Doc: "How long this streams group, when empty, waits for more members before its first assignment."},
+		{Name: "streams.num.standby.replicas", Type: Int, Default: "0", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.streams.num.standby.replicas"},
+			Doc: "How many standby copies of each stateful task this streams group keeps."},
+		{Name: "streams.session.timeout.ms", Type: Int, Default: "45000", rule: atLeast(1), Importance: Medium, BrokerKeys: []string{"group.streams.session.timeout.ms"},
+			Doc: "How long a member of this streams group may be silent before it is put out."},
+	}
+}
