@@ -125,5 +125,8 @@ func control(f *os.File, fn func(fd uintptr)) error {
 	if err != nil {
 		return err
 	}
-	return c.Control(fn)
+	if err := c.Control(fn); err != nil {
+		return fs.ErrClosed // the only reason; the poller has its own error for it
+	}
+	return nil
 }

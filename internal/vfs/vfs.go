@@ -7,7 +7,18 @@
 //   - A write is durable after Sync of its file; a created, renamed or removed name is durable after
 //     SyncDir of its directory.
 //   - Methods are safe for concurrent use. A File may be read while it is written.
-//   - Errors are *fs.PathError (or wrap one), so errors.Is(err, fs.ErrNotExist) and syscall errors work.
+//   - Errors are *fs.PathError (of Rename *os.LinkError), or wrap one, so errors.Is(err, fs.ErrNotExist) and
+//     syscall errors work.
+//   - ReadAt ends with io.EOF where the file does. WriteAt beyond the end leaves zeros between, and so does
+//     Truncate to a larger size.
+//   - A file that was renamed or removed stays open, and keeps the name that it was opened with.
+//
+// The implementations:
+//
+//	OS      the operating system; its files have SyscallConn, for sendfile
+//	Mem     memory, which can crash: what was not synced may be lost or torn
+//	Faults  wraps another and fails where a function or a schedule says so
+//	Log     wraps another and records what was done
 package vfs
 
 import (
