@@ -37,6 +37,8 @@ type tool struct {
 
 // tools lists the programs; a name appears only when the tool is whole.
 var tools = []tool{
+	{"kafka-console-consumer", "read records from topics and print them", consoleConsumer},
+	{"kafka-console-producer", "read lines and publish them to a topic", consoleProducer},
 	{"kafka-topics", "create, list, describe, alter and delete topics", topics},
 }
 
@@ -139,7 +141,7 @@ func execute(ctx context.Context, t tool, args []string, stdin io.Reader, stdout
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	c := &call{args: args, stdin: stdin, out: bufio.NewWriterSize(stdout, 64<<10), stderr: stderr, now: time.Now}
+	c := &call{args: args, stdin: stdin, out: bufio.NewWriterSize(stdout, 64<<10), stderr: &lockedWriter{w: stderr}, now: time.Now}
 	err := t.run(ctx, c)
 	flushErr := c.out.Flush()
 	code := c.finish(err)
