@@ -740,12 +740,12 @@ type ConsumerGroupMemberMetadataValue struct {
 	SubscribedTopicRegex   *string                // nullable
 	RebalanceTimeoutMillis int32                  // default -1
 	ServerAssignor         *string                // nullable
-	ClassicMemberMetadata  *ClassicMemberMetadata // nullable; null unless the member speaks the classic protocol
+	ClassicMemberMetadata  *ClassicMemberMetadata // nullable; default empty; null unless the member speaks the classic protocol
 }
 
 // NewConsumerGroupMemberMetadataValue gives the record with the defaults of the fields that are not zero by default.
 func NewConsumerGroupMemberMetadataValue() *ConsumerGroupMemberMetadataValue {
-	return &ConsumerGroupMemberMetadataValue{RebalanceTimeoutMillis: -1}
+	return &ConsumerGroupMemberMetadataValue{RebalanceTimeoutMillis: -1, ClassicMemberMetadata: new(ClassicMemberMetadata)}
 }
 
 func (*ConsumerGroupMemberMetadataValue) Type() int16 { return 5 }
@@ -779,14 +779,14 @@ func (x *ConsumerGroupMemberMetadataValue) appendTo(dst []byte, version int16, f
 	dst = appendNullableString(dst, x.ServerAssignor, flexible)
 	if flexible {
 		tags := 0
-		if x.ClassicMemberMetadata != nil {
+		if x.ClassicMemberMetadata == nil || !x.ClassicMemberMetadata.zero() {
 			tags++
 		}
 		dst = appendUvarint(dst, uint32(tags))
-		if x.ClassicMemberMetadata != nil {
+		if x.ClassicMemberMetadata == nil || !x.ClassicMemberMetadata.zero() {
 			start := len(dst)
 			if x.ClassicMemberMetadata == nil {
-				dst = append(dst, 0xff)
+				dst = append(dst, 0)
 			} else {
 				dst = append(dst, 1)
 				dst = x.ClassicMemberMetadata.appendTo(dst, version, flexible)
@@ -798,7 +798,7 @@ func (x *ConsumerGroupMemberMetadataValue) appendTo(dst []byte, version int16, f
 }
 
 func (x *ConsumerGroupMemberMetadataValue) readFrom(r *reader, version int16, flexible bool) {
-	*x = ConsumerGroupMemberMetadataValue{RebalanceTimeoutMillis: -1}
+	*x = ConsumerGroupMemberMetadataValue{RebalanceTimeoutMillis: -1, ClassicMemberMetadata: new(ClassicMemberMetadata)}
 	x.InstanceID = r.nullableString(flexible)
 	x.RackID = r.nullableString(flexible)
 	x.ClientID = r.string(flexible)
@@ -812,7 +812,8 @@ func (x *ConsumerGroupMemberMetadataValue) readFrom(r *reader, version int16, fl
 			tag, rest := r.openTag()
 			switch {
 			case tag == 0:
-				if r.int8() >= 0 {
+				x.ClassicMemberMetadata = nil
+				if r.uvarint() > 0 {
 					x.ClassicMemberMetadata = new(ClassicMemberMetadata)
 					x.ClassicMemberMetadata.readFrom(r, version, flexible)
 				}
@@ -1090,7 +1091,12 @@ func (x *ConsumerGroupCurrentMemberAssignmentKey) readFrom(r *reader, version in
 type AssignedPartitions struct {
 	TopicID          UUID
 	Partitions       []int32
-	AssignmentEpochs []int32 // nullable; null or one a partition: the member epoch that brought it
+	AssignmentEpochs []int32 // nullable; default empty; null or one a partition: the member epoch that brought it
+}
+
+// NewAssignedPartitions gives the record with the defaults of the fields that are not zero by default.
+func NewAssignedPartitions() AssignedPartitions {
+	return AssignedPartitions{AssignmentEpochs: []int32{}}
 }
 
 func (x *AssignedPartitions) appendTo(dst []byte, version int16, flexible bool) []byte {
@@ -1098,11 +1104,11 @@ func (x *AssignedPartitions) appendTo(dst []byte, version int16, flexible bool) 
 	dst = appendInt32s(dst, x.Partitions, flexible)
 	if flexible {
 		tags := 0
-		if x.AssignmentEpochs != nil {
+		if x.AssignmentEpochs == nil || len(x.AssignmentEpochs) != 0 {
 			tags++
 		}
 		dst = appendUvarint(dst, uint32(tags))
-		if x.AssignmentEpochs != nil {
+		if x.AssignmentEpochs == nil || len(x.AssignmentEpochs) != 0 {
 			start := len(dst)
 			dst = appendNullableInt32s(dst, x.AssignmentEpochs, flexible)
 			dst = sealTag(dst, start, 0)
@@ -1112,7 +1118,7 @@ func (x *AssignedPartitions) appendTo(dst []byte, version int16, flexible bool) 
 }
 
 func (x *AssignedPartitions) readFrom(r *reader, version int16, flexible bool) {
-	*x = AssignedPartitions{}
+	*x = AssignedPartitions{AssignmentEpochs: []int32{}}
 	x.TopicID = r.uuid()
 	x.Partitions = r.int32s(flexible)
 	if flexible {
@@ -1987,12 +1993,12 @@ type StreamsGroupMetadataValue struct {
 	Epoch                  int32
 	MetadataHash           int64
 	ValidatedTopologyEpoch int32      // default -1
-	LastAssignmentConfigs  []KeyValue // nullable
+	LastAssignmentConfigs  []KeyValue // nullable; default empty
 }
 
 // NewStreamsGroupMetadataValue gives the record with the defaults of the fields that are not zero by default.
 func NewStreamsGroupMetadataValue() *StreamsGroupMetadataValue {
-	return &StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1}
+	return &StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1, LastAssignmentConfigs: []KeyValue{}}
 }
 
 func (*StreamsGroupMetadataValue) Type() int16                       { return 17 }
@@ -2021,7 +2027,7 @@ func (x *StreamsGroupMetadataValue) appendTo(dst []byte, version int16, flexible
 		if x.ValidatedTopologyEpoch != -1 {
 			tags++
 		}
-		if x.LastAssignmentConfigs != nil {
+		if x.LastAssignmentConfigs == nil || len(x.LastAssignmentConfigs) != 0 {
 			tags++
 		}
 		dst = appendUvarint(dst, uint32(tags))
@@ -2030,7 +2036,7 @@ func (x *StreamsGroupMetadataValue) appendTo(dst []byte, version int16, flexible
 			dst = appendInt32(dst, x.ValidatedTopologyEpoch)
 			dst = sealTag(dst, start, 0)
 		}
-		if x.LastAssignmentConfigs != nil {
+		if x.LastAssignmentConfigs == nil || len(x.LastAssignmentConfigs) != 0 {
 			start := len(dst)
 			dst = appendNullableLength(dst, len(x.LastAssignmentConfigs), x.LastAssignmentConfigs == nil, flexible)
 			for i := range x.LastAssignmentConfigs {
@@ -2043,7 +2049,7 @@ func (x *StreamsGroupMetadataValue) appendTo(dst []byte, version int16, flexible
 }
 
 func (x *StreamsGroupMetadataValue) readFrom(r *reader, version int16, flexible bool) {
-	*x = StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1}
+	*x = StreamsGroupMetadataValue{ValidatedTopologyEpoch: -1, LastAssignmentConfigs: []KeyValue{}}
 	x.Epoch = r.int32()
 	x.MetadataHash = r.int64()
 	if flexible {
@@ -2053,6 +2059,7 @@ func (x *StreamsGroupMetadataValue) readFrom(r *reader, version int16, flexible 
 			case tag == 0:
 				x.ValidatedTopologyEpoch = r.int32()
 			case tag == 1:
+				x.LastAssignmentConfigs = nil
 				if n := r.nullableLength(flexible, 2); n >= 0 {
 					x.LastAssignmentConfigs = make([]KeyValue, n)
 					for i := range x.LastAssignmentConfigs {
@@ -2505,19 +2512,22 @@ func (x *StreamsGroupCurrentMemberAssignmentKey) readFrom(r *reader, version int
 type AssignedTasks struct {
 	SubtopologyID    string
 	Partitions       []int32
-	AssignmentEpochs []int32 // nullable; null or one a partition, active tasks only
+	AssignmentEpochs []int32 // nullable; default empty; null or one a partition, active tasks only
 }
+
+// NewAssignedTasks gives the record with the defaults of the fields that are not zero by default.
+func NewAssignedTasks() AssignedTasks { return AssignedTasks{AssignmentEpochs: []int32{}} }
 
 func (x *AssignedTasks) appendTo(dst []byte, version int16, flexible bool) []byte {
 	dst = appendString(dst, x.SubtopologyID, flexible)
 	dst = appendInt32s(dst, x.Partitions, flexible)
 	if flexible {
 		tags := 0
-		if x.AssignmentEpochs != nil {
+		if x.AssignmentEpochs == nil || len(x.AssignmentEpochs) != 0 {
 			tags++
 		}
 		dst = appendUvarint(dst, uint32(tags))
-		if x.AssignmentEpochs != nil {
+		if x.AssignmentEpochs == nil || len(x.AssignmentEpochs) != 0 {
 			start := len(dst)
 			dst = appendNullableInt32s(dst, x.AssignmentEpochs, flexible)
 			dst = sealTag(dst, start, 0)
@@ -2527,7 +2537,7 @@ func (x *AssignedTasks) appendTo(dst []byte, version int16, flexible bool) []byt
 }
 
 func (x *AssignedTasks) readFrom(r *reader, version int16, flexible bool) {
-	*x = AssignedTasks{}
+	*x = AssignedTasks{AssignmentEpochs: []int32{}}
 	x.SubtopologyID = r.string(flexible)
 	x.Partitions = r.int32s(flexible)
 	if flexible {

@@ -159,6 +159,7 @@ func (x *TransactionLogValue) readFrom(r *reader, version int16, flexible bool) 
 	x.ProducerEpoch = r.int16()
 	x.TransactionTimeoutMillis = r.int32()
 	x.TransactionStatus = r.int8()
+	x.TransactionPartitions = nil
 	if n := r.nullableLength(flexible, 2); n >= 0 {
 		x.TransactionPartitions = make([]TransactionPartitions, n)
 		for i := range x.TransactionPartitions {

@@ -9,7 +9,7 @@
 //	uvarint count | count times: uvarint tag, uvarint size, size bytes    (by tag, only fields that differ from default)
 //
 // In other versions a string has an int16 length, bytes and arrays an int32 one, with -1 for null, and there are no
-// tags. A nullable struct has one byte before it: 1, or -1 for null.
+// tags. A nullable struct has one byte before it: 1, or -1 for null (0 if it is a tagged field).
 //
 // Go values: a nullable string or struct is a pointer; a nullable array is nil for null and not nil (maybe empty) for
 // an array, which differ on the wire; where null is not allowed nil and empty are the same, and decoding gives nil.

@@ -62,7 +62,12 @@ func (d *definition) hasDefaults() bool {
 func (d *definition) literal() string {
 	var set []string
 	for _, f := range d.fields {
-		if f.def != "" {
+		switch {
+		case f.def == "empty" && f.array:
+			set = append(set, f.name+": "+f.goType()+"{}")
+		case f.def == "empty":
+			set = append(set, f.name+": new("+f.base+")")
+		case f.def != "":
 			set = append(set, f.name+": "+f.def)
 		}
 	}
@@ -227,6 +232,10 @@ func (e *emitter) appendTags(d *definition) {
 func (f *field) present(d *definition) string {
 	var differs string
 	switch {
+	case f.def == "empty" && f.array:
+		differs = fmt.Sprintf("(x.%s == nil || len(x.%s) != 0)", f.name, f.name)
+	case f.def == "empty":
+		differs = fmt.Sprintf("(x.%s == nil || !x.%s.zero())", f.name, f.name)
 	case f.nullable:
 		differs = "x." + f.name + " != nil"
 	case f.array || f.base == "bytes" || f.base == "string":
@@ -275,7 +284,11 @@ func (e *emitter) appendField(f field) {
 	case f.array:
 		e.p("dst = append%s%ss(dst, %s, flexible)", nullablePrefix(f), suffix(f.base), x)
 	case f.isStruct() && f.nullable:
-		e.p("if %s == nil { dst = append(dst, 0xff) } else {", x)
+		null := "0xff"
+		if f.tag >= 0 {
+			null = "0"
+		}
+		e.p("if %s == nil { dst = append(dst, %s) } else {", x, null)
 		e.p("dst = append(dst, 1)")
 		e.p("dst = %s.appendTo(dst, version, flexible)\n}", x)
 	case f.isStruct():
@@ -335,6 +348,7 @@ func (e *emitter) readField(f field) {
 	switch {
 	case f.array && f.isStruct():
 		if f.nullable {
+			e.p("%s = nil", x)
 			e.p("if n := r.nullableLength(flexible, %d); n >= 0 {", e.minSize(f.base))
 		} else {
 			e.p("if n := r.length(flexible, %d); n > 0 {", e.minSize(f.base))
@@ -344,7 +358,12 @@ func (e *emitter) readField(f field) {
 	case f.array:
 		e.p("%s = r.%s(flexible)", x, lower(nullablePrefix(f)+suffix(f.base)+"s"))
 	case f.isStruct() && f.nullable:
-		e.p("if r.int8() >= 0 {")
+		if f.tag >= 0 {
+			e.p("%s = nil", x)
+			e.p("if r.uvarint() > 0 {")
+		} else {
+			e.p("if r.int8() >= 0 {")
+		}
 		e.p("%s = new(%s)", x, f.base)
 		e.p("%s.readFrom(r, version, flexible)\n}", x)
 	case f.isStruct():

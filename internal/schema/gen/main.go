@@ -11,7 +11,9 @@
 //
 // Types: bool int8 int16 uint16 int32 uint32 int64 float64 uuid string bytes or a struct; []T is an array; a ? after
 // the type makes it nullable. Versions (1, 0-2, 3+) are the ones that have the field; without them all have it.
-// A default is what a field holds that was not on the wire; without it that is zero, empty or null.
+// A default is what a field holds that was not on the wire; without it that is zero, empty or null. default=empty is for
+// tagged nullable arrays and structs whose default is not null but empty: Apache's definitions say null there in a way
+// that its generator does not take in, so null is written out and the disks hold it.
 package main
 
 import (
