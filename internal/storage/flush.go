@@ -1,0 +1,254 @@
+package storage
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"sort"
+	"time"
+)
+
+// flushing is what a flush has to make durable.
+type flushing struct {
+	upTo        int64
+	truncations int
+	handles     []*handle // acquired
+	snaps       []int64
+	dir         string
+	dirDirty    bool
+}
+
+// Flush makes everything below an offset durable, and moves the recovery point there. Records behind the offset may
+// become durable too. While it waits for the disk it holds no lock.
+func (l *Log) Flush(upTo int64) error {
+	f, err := l.gather(upTo, false)
+	if err != nil || f == nil {
+		return err
+	}
+	return l.sync(f)
+}
+
+// gather writes what is only in memory, and collects what must be synced. Nil: nothing must.
+func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
+	l.files.Lock()
+	defer l.files.Unlock()
+	l.mu.Lock()
+	if l.closed && !closing || l.failed != nil {
+		defer l.mu.Unlock()
+		return nil, l.refuse()
+	}
+	f := &flushing{upTo: min(upTo, l.end), truncations: l.truncations, dir: l.dir, dirDirty: l.dirDirty, snaps: l.freshSnaps}
+	if f.upTo <= l.recoveryPoint && !closing {
+		l.mu.Unlock()
+		return nil, nil
+	}
+	from := max(0, sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > l.recoveryPoint })-1)
+	to := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base >= f.upTo })
+	if closing {
+		to = len(l.segments)
+	}
+	list := l.segments[from:max(from, to)]
+	l.dirDirty, l.freshSnaps = false, nil
+	l.mu.Unlock()
+	for _, s := range list {
+		if err := l.gatherSegment(f, s); err != nil {
+			f.release()
+			return nil, l.doom(err)
+		}
+	}
+	return f, nil
+}
+
+// gatherSegment writes a segment's index tails and takes references to the files that changed. files is held.
+func (l *Log) gatherSegment(f *flushing, s *segment) error {
+	l.mu.Lock()
+	isActive := s == l.act.segment
+	x := s.idx.Load()
+	if isActive {
+		y := l.act.indexes
+		x = &y
+	}
+	l.mu.Unlock()
+	handles := []*handle{s.log}
+	if x != nil { // otherwise it was opened like this, and has nothing in memory
+		if err := x.write(); err != nil {
+			return err
+		}
+		handles = append(handles, x.unsynced()...)
+		y := *x
+		y.wrote(x)
+		y.synced()
+		if isActive {
+			l.mu.Lock()
+			l.act.indexes.wrote(&y)
+			l.act.indexes.markSynced(&y)
+			l.act.shown = nil
+			l.mu.Unlock()
+		} else {
+			y.dropTails()
+			s.idx.Store(&y)
+		}
+	}
+	for _, h := range handles {
+		if _, err := h.acquire(); err != nil {
+			return fail(h, -1, err)
+		}
+		f.handles = append(f.handles, h)
+	}
+	return nil
+}
+
+func (f *flushing) release() {
+	for _, h := range f.handles {
+		h.Release()
+	}
+	f.handles = nil
+}
+
+// sync waits for the disk, then moves the recovery point, unless the log was truncated meanwhile. No lock is held while
+// it waits.
+func (l *Log) sync(f *flushing) error {
+	var err error
+	for _, h := range f.handles {
+		err = errors.Join(err, fail(h, -1, h.file.Sync()))
+	}
+	f.release()
+	for _, at := range f.snaps {
+		path := filePath(f.dir, at, suffixSnapshot)
+		err = errors.Join(err, l.fileError(path, syncFile(l.fs, path)))
+	}
+	err = errors.Join(err, l.writeEpochs())
+	if f.dirDirty {
+		err = errors.Join(err, l.fileError(".", l.fs.SyncDir(f.dir)))
+	}
+	if err != nil {
+		// What a failed fsync left on the disk is unknown, also to the kernel: only reading it again helps.
+		return l.doom(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.truncations == f.truncations {
+		l.recoveryPoint = max(l.recoveryPoint, f.upTo)
+	}
+	return nil
+}
+
+// FlushDue says whether flush.messages or flush.ms asks for a flush.
+func (l *Log) FlushDue(now time.Time) bool {
+	cfg := l.config.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	dirty := l.end - l.recoveryPoint
+	if dirty == 0 {
+		l.lastFlush = now
+		return false
+	}
+	return cfg.FlushMessages > 0 && dirty >= cfg.FlushMessages || cfg.FlushAge > 0 && now.Sub(l.lastFlush) >= cfg.FlushAge
+}
+
+// Close ends the log's use. A clean one flushes everything and writes the producers' state, so that the next Open reads
+// next to nothing; the other only closes the files. Ranges that are in use stay readable.
+func (l *Log) Close(clean bool) error {
+	l.files.Lock()
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		l.files.Unlock()
+		return nil
+	}
+	l.closed, l.frozen = true, true
+	clean = clean && l.failed == nil
+	if clean {
+		l.act.noteTime()
+		l.dirDirty = true
+	}
+	end := l.end
+	l.mu.Unlock()
+	var err error
+	if clean {
+		_, err = l.snapshot(end, true)
+	}
+	l.files.Unlock()
+	if clean && err == nil {
+		var f *flushing
+		if f, err = l.gather(end, true); err == nil {
+			err = l.sync(f)
+		}
+	}
+	for _, s := range l.View().segments {
+		s.retire()
+	}
+	return err
+}
+
+// Rename moves the directory: to its -delete, -stray or future name. The log works on.
+func (l *Log) Rename(dir string) error {
+	l.files.Lock()
+	defer l.files.Unlock()
+	l.epochFile.Lock()
+	defer l.epochFile.Unlock()
+	l.mu.Lock()
+	old, segments := l.dir, l.segments
+	l.mu.Unlock()
+	if err := l.fs.Rename(old, dir); err != nil {
+		return l.doom(l.fileError(filepath.Base(dir), err))
+	}
+	for _, s := range segments {
+		for _, f := range s.files() {
+			f.h.moved(filePath(dir, s.base, f.suffix))
+		}
+	}
+	for i := range l.deleted {
+		d := &l.deleted[i]
+		d.at = filepath.Join(dir, filepath.Base(d.at))
+	}
+	l.mu.Lock()
+	l.dir = dir
+	l.mu.Unlock()
+	if err := l.fs.SyncDir(filepath.Dir(dir)); err != nil {
+		return l.doom(l.fileError("..", err))
+	}
+	return nil
+}
+
+// Remove closes the log and removes its directory and everything in it.
+func (l *Log) Remove() error {
+	err := l.Close(false)
+	l.files.Lock()
+	defer l.files.Unlock()
+	if e := l.fs.RemoveAll(l.dir); e != nil {
+		return errors.Join(err, l.fileError(".", e))
+	}
+	return errors.Join(err, l.fileError("..", l.fs.SyncDir(filepath.Dir(l.dir))))
+}
+
+// unsynced are the index files that have entries that are not durable.
+func (x *indexes) unsynced() []*handle {
+	var out []*handle
+	if x.offsets.durable < x.offsets.len() {
+		out = append(out, x.offsets.file)
+	}
+	if x.times.durable < x.times.len() {
+		out = append(out, x.times.file)
+	}
+	if x.aborts.durable < x.aborts.len() {
+		out = append(out, x.aborts.file)
+	}
+	return out
+}
+
+func (x *indexes) synced() { x.markSynced(x) }
+
+// markSynced takes over that what w has will be durable: if the fsync fails, the log is doomed.
+func (x *indexes) markSynced(w *indexes) {
+	x.offsets.durable, x.times.durable, x.aborts.durable = w.offsets.len(), w.times.len(), w.aborts.len()
+}
+
+// dropTails forgets what the files have.
+func (x *indexes) dropTails() {
+	x.offsets.from, x.offsets.tail = x.offsets.len(), nil
+	x.times.from, x.times.tail = x.times.len(), nil
+	x.aborts.from, x.aborts.tail = x.aborts.len(), nil
+}
+
+var _ = slices.Clone[[]int]

@@ -1,0 +1,419 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// recover reads what cannot be trusted, ends the log where it is damaged, and rebuilds indexes and the producers'
+// state. Without a clean shutdown that is the segment that holds the recovery point, from there on, and those behind it.
+func (ld *loader) recover() error {
+	if len(ld.segs) == 0 {
+		return nil
+	}
+	from := len(ld.segs) // first segment that cannot be trusted
+	if !ld.o.Clean {
+		from = max(0, sort.Search(len(ld.segs), func(i int) bool { return ld.segs[i].base > ld.o.RecoveryPoint })-1)
+	}
+	if err := ld.strays(); err != nil {
+		return err
+	}
+	for i, s := range ld.segs[:min(from, len(ld.segs))] {
+		if s.damaged {
+			ld.rec.IndexesRebuilt++
+			if torn, err := ld.scan(i, 0); err != nil {
+				return err
+			} else if torn {
+				return ld.endAt(i)
+			}
+			if err := ld.keepIndexes(s); err != nil {
+				return err
+			}
+		}
+	}
+	for i := from; i < len(ld.segs); i++ {
+		trusted, err := ld.trust(ld.segs[i])
+		if err != nil {
+			return err
+		}
+		torn, err := ld.scan(i, trusted)
+		if err != nil {
+			return err
+		}
+		if torn {
+			return ld.endAt(i)
+		}
+	}
+	return ld.endAt(len(ld.segs) - 1)
+}
+
+// endAt makes segment i the last one. The ones behind it go: what they hold does not continue the log.
+func (ld *loader) endAt(i int) error {
+	for _, s := range ld.segs[i+1:] {
+		if err := ld.discard(s); err != nil {
+			return err
+		}
+	}
+	ld.segs = ld.segs[:i+1]
+	last := ld.segs[i]
+	if !last.read {
+		if err := ld.tail(i); err != nil {
+			return err
+		}
+	}
+	for _, s := range ld.segs[:i] {
+		if s.read {
+			s.noteTime()
+			x := s.indexes
+			s.segment.size = s.active.size
+			s.idx.Store(&x)
+		}
+	}
+	last.segment.size = last.active.size
+	return ld.producers()
+}
+
+// trust gives the position up to which a segment's indexes and batches lie below the recovery point: of the last
+// indexed batch below it. The index entries behind are dropped, there and on the disk. 0 if nothing can be trusted.
+func (ld *loader) trust(s *loading) (int64, error) {
+	x := s.empty()
+	if s.damaged || ld.o.RecoveryPoint <= s.base || errors.Join(x.offsets.load(), x.times.load(), x.aborts.loadIfThere()) != nil {
+		return 0, nil
+	}
+	rp := ld.o.RecoveryPoint - s.base
+	n, err := x.offsets.search(func(e offsetEntry) bool { return int64(e.rel) >= rp })
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	e, err := x.offsets.at(n - 1)
+	if err != nil {
+		return 0, fail(s.offsetsFile, -1, err)
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	w := newWalk(f, int64(e.pos), s.segment.size)
+	defer w.close()
+	if h, _, err := w.next(); err != nil || h.LastOffset() != s.base+int64(e.rel) {
+		return 0, nil
+	}
+	x.offsets.truncate(n)
+	nt, err := x.times.search(func(t timeEntry) bool { return t.rel > e.rel })
+	if err != nil {
+		return 0, fail(s.timesFile, -1, err)
+	}
+	x.times.truncate(nt)
+	if nt > 0 {
+		if x.last, err = x.times.at(nt - 1); err != nil {
+			return 0, fail(s.timesFile, -1, err)
+		}
+	}
+	na, err := x.aborts.search(func(a schema.AbortedTxn) bool { return a.LastOffset >= s.base+int64(e.rel) })
+	if err != nil {
+		return 0, fail(s.abortsFile, -1, err)
+	}
+	x.aborts.truncate(na)
+	s.indexes = x
+	return int64(e.pos), nil
+}
+
+// scan reads a segment: the headers up to a trusted position for the producers' sake, everything behind it with its
+// checksums. It fills in s.active, cuts the file off at the first damage, and says whether it did.
+func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
+	s, l := ld.segs[i], ld.l
+	x := s.indexes
+	if trusted == 0 {
+		x = s.empty()
+	}
+	s.active = s.segment.activate(jitterOf(ld.cfg, l.dir, s.base), ld.o.Now)
+	s.indexes, s.read = x, true
+	s.maxTime = x.last
+	f, err := s.log.acquire()
+	if err != nil {
+		return false, fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	ld.rec.SegmentsScanned++
+	if trusted > 0 {
+		if err := s.readFirstTime(f); err != nil {
+			return false, fail(s.log, 0, err)
+		}
+	}
+	if err := ld.replayTo(i, trusted); err != nil {
+		return false, err
+	}
+	s.active.size = trusted
+	ld.ready = i + 1
+	if why := ld.scanBatches(s, f); why != nil {
+		if !isDamage(why) {
+			return false, fail(s.log, s.active.size, why)
+		}
+		ld.rec.Corruption = fail(s.log, s.active.size, why)
+		ld.rec.BytesTruncated += s.segment.size - s.active.size
+		torn = true
+	}
+	return torn, ld.cut(s, f)
+}
+
+// cut makes the files as long as what was found good. What the indexes have beyond their files, Flush writes.
+func (ld *loader) cut(s *loading, f vfs.File) error {
+	if s.segment.size != s.active.size {
+		if err := f.Truncate(s.active.size); err != nil {
+			return fail(s.log, s.active.size, err)
+		}
+		s.segment.size = s.active.size
+	}
+	return s.active.cutIndexes()
+}
+
+// cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing.
+func (a *active) cutIndexes() error {
+	a.offsets.file.create, a.times.file.create = true, true
+	err := errors.Join(
+		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, a.indexes.offsets.written*offsetEntrySize)),
+		fail(a.timesFile, -1, cutTo(a.timesFile, a.indexes.times.written*timeEntrySize)))
+	if a.indexes.aborts.written == 0 {
+		a.abortsFile.idle()
+		return errors.Join(err, fail(a.abortsFile, -1, removeIfThere(a.abortsFile.fs, a.abortsFile.name())))
+	}
+	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, a.indexes.aborts.written*txnEntrySize)))
+}
+
+func cutTo(h *handle, size int) error {
+	f, err := h.acquire()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	return f.Truncate(int64(size))
+}
+
+// scanBatches checks batch after batch from s.active.size on. Its error is why it stopped before the file's end.
+func (ld *loader) scanBatches(s *loading, f vfs.File) error {
+	l := ld.l
+	r := batchReader{f: f, pos: s.active.size, end: s.segment.size}
+	next := s.base
+	s.end = s.base
+	if s.active.size > 0 {
+		next = -1 // whatever the trusted part ends with
+	}
+	for {
+		pos := r.pos
+		b, err := r.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = b.CheckCRC()
+		}
+		if err == nil && (b.BaseOffset() < next || b.LastOffsetDelta() < 0) {
+			err = &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] where %d is expected", b.BaseOffset(), b.LastOffset(), next)}
+		}
+		if err != nil {
+			return err
+		}
+		if !s.canHold(b.LastOffset()) {
+			return fmt.Errorf("offset %d does not fit the segment that begins at %d", b.LastOffset(), s.base)
+		}
+		ld.rec.BytesScanned += int64(len(b))
+		if e := b.LeaderEpoch(); e > l.epochs.latest() {
+			l.assignEpoch(e, b.BaseOffset())
+		}
+		if err := l.replay(b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
+			return err
+		}
+		next = b.LastOffset() + 1
+		s.end, l.producers.end = next, next
+		s.add(int64(len(b)), b.LastOffset(), b.MaxTimestamp(), int64(ld.cfg.IndexInterval))
+	}
+}
+
+func (s *loading) noteAborted(e ended, stable int64) {
+	s.indexes.aborts.append(schema.AbortedTxn{
+		ProducerID: e.producerID, FirstOffset: e.first, LastOffset: e.last, LastStableOffset: stable,
+	})
+}
+
+// keepIndexes writes the rebuilt indexes of a segment below the recovery point: nothing else would make them durable.
+// The offset index comes last, for its absence is what made us rebuild.
+func (ld *loader) keepIndexes(s *loading) error {
+	s.noteTime()
+	if err := s.indexes.write(); err != nil {
+		return err
+	}
+	w := s.indexes
+	s.indexes.wrote(&w)
+	for _, h := range []*handle{s.abortsIfAny(), s.timesFile, s.offsetsFile} {
+		if h == nil {
+			continue
+		}
+		f, err := h.acquire()
+		if err == nil {
+			err = f.Sync()
+			h.Release()
+		}
+		if err != nil {
+			return fail(h, -1, err)
+		}
+	}
+	ld.l.dirDirty = true
+	return nil
+}
+
+// abortsIfAny is the transaction index's file if it has entries.
+func (s *loading) abortsIfAny() *handle {
+	if s.indexes.aborts.len() == 0 {
+		return nil
+	}
+	return s.abortsFile
+}
+
+// tail prepares a last segment that was shut down cleanly: only what follows its last index entry is looked at.
+func (ld *loader) tail(i int) error {
+	s, l := ld.segs[i], ld.l
+	x, err := s.load()
+	if errors.Is(err, errInsane) {
+		s.damaged = true
+	} else if err != nil {
+		return fail(s.offsetsFile, -1, err)
+	}
+	if s.damaged {
+		ld.rec.IndexesRebuilt++
+		_, err := ld.scan(i, 0)
+		return err
+	}
+	s.active = s.segment.activate(jitterOf(ld.cfg, l.dir, s.base), ld.o.Now)
+	s.indexes, s.read, s.maxTime = *x, true, x.last
+	s.idx.Store(nil)
+	f, err := s.log.acquire()
+	if err != nil {
+		return fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	if err := s.readTail(f, s.segment.size); err != nil {
+		if !isDamage(err) {
+			return fail(s.log, s.active.size, err)
+		}
+		_, err := ld.scan(i, 0)
+		return err
+	}
+	return nil
+}
+
+// readTail fills in a last segment from its indexes and the headers behind the last entry.
+func (a *loading) readTail(f vfs.File, size int64) error {
+	if err := a.readFirstTime(f); err != nil && size > 0 {
+		return err
+	}
+	if n := a.indexes.offsets.len(); n > 0 {
+		e, err := a.indexes.offsets.at(n - 1)
+		if err != nil {
+			return err
+		}
+		a.active.size = int64(e.pos)
+	}
+	a.end = a.base
+	w := newWalk(f, a.active.size, size)
+	defer w.close()
+	for {
+		h, pos, err := w.next()
+		if err == io.EOF {
+			a.active.size = size
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.MaxTimestamp() > a.maxTime.ts {
+			a.maxTime = timeEntry{h.MaxTimestamp(), int32(h.LastOffset() - a.base)}
+		}
+		a.sinceIndex += w.pos - pos
+		a.end = h.LastOffset() + 1
+	}
+}
+
+// readFirstTime reads the timestamp by which the segment's age is measured.
+func (a *active) readFirstTime(f vfs.File) error {
+	w := newWalk(f, 0, record.HeaderLen)
+	defer w.close()
+	if _, _, err := w.next(); err != nil && !errors.Is(err, record.ErrTruncated) {
+		return err
+	}
+	a.firstTime = record.Batch(w.page[:record.HeaderLen]).MaxTimestamp()
+	return nil
+}
+
+// batchReader reads whole batches one after the other, many with one read.
+type batchReader struct {
+	f   io.ReaderAt
+	pos int64 // of the next batch
+	end int64
+	buf []byte
+	at  int64 // position of buf
+}
+
+const batchReaderSize = 1 << 20
+
+func (r *batchReader) next() (record.Batch, error) {
+	left := r.end - r.pos
+	if left <= 0 {
+		return nil, io.EOF
+	}
+	if left < record.HeaderLen {
+		return nil, record.ErrTruncated
+	}
+	b, err := r.fill(record.HeaderLen)
+	if err != nil {
+		return nil, err
+	}
+	size, err := record.Peek(b)
+	if err != nil {
+		return nil, err
+	}
+	if int64(size) > left {
+		return nil, record.ErrTruncated
+	}
+	if b, err = r.fill(size); err != nil {
+		return nil, err
+	}
+	r.pos += int64(size)
+	return record.Batch(b[:size:size]), nil
+}
+
+// fill gives at least n bytes from pos on; the file must have them.
+func (r *batchReader) fill(n int) ([]byte, error) {
+	if i := r.pos - r.at; i >= 0 && i+int64(n) <= int64(len(r.buf)) {
+		return r.buf[i:], nil
+	}
+	want := int(min(r.end-r.pos, int64(max(n, batchReaderSize))))
+	if cap(r.buf) < want {
+		r.buf = make([]byte, want)
+	}
+	r.buf, r.at = r.buf[:want], r.pos
+	if err := readFull(r.f, r.buf, r.pos); err != nil {
+		r.buf = r.buf[:0]
+		return nil, err
+	}
+	return r.buf, nil
+}
+
+// replay takes a batch of the log into the producers' state, unchecked: whoever wrote it has checked it.
+func (l *Log) replay(b record.Batch, at position, aborted func(ended, int64)) error {
+	if !b.HasProducerID() {
+		return nil
+	}
+	l.staged.reset()
+	if err := l.staged.stage(&l.producers, l.codecs, check{batch: b, at: at, origin: Replication}); err != nil {
+		return err
+	}
+	l.staged.apply(&l.producers, aborted)
+	return nil
+}

@@ -1,0 +1,224 @@
+package storage
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"sort"
+
+	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// strays removes the snapshots that belong to no segment, but for the newest if it is above all segments: a clean
+// shutdown wrote that one.
+func (ld *loader) strays() error {
+	p := &ld.l.producers
+	bases := make(map[int64]bool, len(ld.segs))
+	highest := int64(-1)
+	for _, s := range ld.segs {
+		bases[s.base] = true
+		highest = max(highest, s.base)
+	}
+	newest := int64(-1)
+	for _, offset := range p.snapshots {
+		if !bases[offset] {
+			newest = max(newest, offset)
+		}
+	}
+	return ld.dropSnapshots(func(offset int64) bool {
+		return !bases[offset] && (offset != newest || offset < highest)
+	})
+}
+
+// replayTo brings the producers' state to a position in segment i: from the state of the segment before it, if that was
+// just read, or from the newest snapshot and the headers behind it.
+func (ld *loader) replayTo(i int, pos int64) error {
+	if ld.ready != i {
+		if err := ld.restore(ld.segs[i].base); err != nil {
+			return err
+		}
+		if err := ld.replaySegments(i, ld.segs[i].base); err != nil {
+			return err
+		}
+	}
+	if pos == 0 {
+		return nil
+	}
+	return ld.replaySegment(ld.segs[i], max(ld.segs[i].base, ld.l.producers.end), pos)
+}
+
+// restore loads the newest usable snapshot at or below an offset.
+func (ld *loader) restore(offset int64) error {
+	p := &ld.l.producers
+	p.clear(0)
+	p.end, p.lastSnap = ld.o.LogStartOffset, ld.o.LogStartOffset
+	if len(ld.segs) > 0 {
+		p.end = max(p.end, ld.segs[0].base)
+	}
+	for i := len(p.snapshots) - 1; i >= 0; i-- {
+		at := p.snapshots[i]
+		if at > offset {
+			continue
+		}
+		err := ld.l.restoreFrom(at, ld.o.Now.UnixMilli())
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errSnapshot) && !errors.Is(err, fs.ErrNotExist) {
+			return ld.l.fileError(fileName(at, suffixSnapshot), err)
+		}
+		if err := ld.dropSnapshots(func(x int64) bool { return x == at }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreFrom replaces the producers' state by a snapshot's.
+func (l *Log) restoreFrom(at, now int64) error {
+	b, err := readWhole(l.fs, filePath(l.dir, at, suffixSnapshot), maxSnapshot)
+	if err != nil {
+		return err
+	}
+	p := &l.producers
+	p.clear(at)
+	err = decodeSnapshot(b, func(x *schema.ProducerEntry) {
+		if x.CurrentTxnFirstOffset >= 0 || now-x.Timestamp < p.expiry.Milliseconds() {
+			p.restore(x)
+		}
+	})
+	if err == nil {
+		p.lastSnap = at
+	}
+	return err
+}
+
+// replaySegments takes the headers from the producers' state on, in the segments before number i, up to an offset.
+func (ld *loader) replaySegments(i int, to int64) error {
+	p := &ld.l.producers
+	first := sort.Search(i, func(j int) bool { return ld.segs[j].base > p.end }) - 1
+	for j := max(first, 0); j < i && p.end < to; j++ {
+		s := ld.segs[j]
+		if err := ld.replaySegment(s, max(s.base, p.end), s.segment.size); err != nil {
+			return err
+		}
+		if j+1 < len(ld.segs) {
+			p.end = max(p.end, ld.segs[j+1].base)
+		}
+	}
+	return nil
+}
+
+func (ld *loader) replaySegment(s *loading, from, to int64) error {
+	start := int64(0)
+	if from > s.base {
+		x := &s.indexes
+		if !s.read && !s.damaged && x.offsets.file == nil {
+			loaded, err := s.load()
+			if err != nil {
+				return fail(s.offsetsFile, -1, err)
+			}
+			x = loaded
+		}
+		if x.offsets.file != nil {
+			b, err := s.find(x, to, from)
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil && !isDamage(err) {
+				return fail(s.log, -1, err)
+			}
+			start = b.pos
+		}
+	}
+	if ld.rec.ProducersRebuiltFrom < 0 {
+		ld.rec.ProducersRebuiltFrom = from
+	}
+	return ld.l.replayHeaders(s.segment, start, to, from)
+}
+
+// replayHeaders takes the batches of a stretch of a segment into the producers' state, from an offset on. It reads
+// headers only, and markers.
+func (l *Log) replayHeaders(s *segment, pos, end, from int64) error {
+	f, err := s.log.acquire()
+	if err != nil {
+		return fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	w := newWalk(f, pos, end)
+	defer w.close()
+	for {
+		h, pos, err := w.next()
+		if err == io.EOF {
+			return nil
+		}
+		if isDamage(err) {
+			// A segment below the recovery point that is damaged: readers will meet it. What follows cannot be known.
+			return nil
+		}
+		if err != nil {
+			return fail(s.log, pos, err)
+		}
+		if h.LastOffset() < from {
+			continue
+		}
+		if h.HasProducerID() && h.Control() {
+			if h, err = readBatch(f, pos, w.pos-pos); err != nil {
+				return fail(s.log, pos, err)
+			}
+		}
+		if err := l.replay(h, position{h.BaseOffset(), s.base, pos}, func(ended, int64) {}); err != nil && !isDamage(err) {
+			return fail(s.log, pos, err)
+		}
+		l.producers.end = max(l.producers.end, h.LastOffset()+1)
+	}
+}
+
+func readBatch(f vfs.File, pos, size int64) (record.Batch, error) {
+	b := make([]byte, size)
+	if err := readFull(f, b, pos); err != nil {
+		return nil, err
+	}
+	return record.Batch(b), nil
+}
+
+// producers completes the producers' state at the log's end.
+func (ld *loader) producers() error {
+	l, p := ld.l, &ld.l.producers
+	last := len(ld.segs) - 1
+	l.end = ld.segs[last].end
+	if ld.o.LogStartOffset > l.end {
+		return nil // settleStart starts afresh
+	}
+	if err := ld.dropSnapshots(func(offset int64) bool { return offset > l.end }); err != nil {
+		return err
+	}
+	switch {
+	case ld.ready == last+1:
+	case ld.o.Clean && len(p.snapshots) == 0:
+		// Nothing is known of producers, and nobody crashed: a directory from before snapshots. Reading it all is not
+		// worth it.
+		p.clear(l.end)
+		p.lastSnap = ld.o.LogStartOffset
+	default:
+		if err := ld.restore(l.end); err != nil {
+			return err
+		}
+		if err := ld.replaySegments(last+1, l.end); err != nil {
+			return err
+		}
+	}
+	p.end = l.end
+	p.lastSnap = max(ld.o.LogStartOffset, ld.segs[0].base)
+	if n := len(p.snapshots); n > 0 {
+		p.lastSnap = max(p.lastSnap, p.snapshots[n-1])
+	}
+	if _, err := l.snapshot(l.end, true); err != nil {
+		return err
+	}
+	return ld.dropSnapshots(func(offset int64) bool {
+		return offset <= ld.o.LogStartOffset && offset < l.end
+	})
+}
