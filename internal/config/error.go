@@ -17,11 +17,14 @@ type Error struct {
 func (e *Error) Error() string { return e.text }
 
 // RuleError is a rule across keys, or about key names, that a configuration breaks.
-type RuleError struct{ Text string }
+type RuleError struct {
+	Text     string
+	required bool // Kafka checks it with Scala's require, whose prefix clients see when they change the value
+}
 
 func (e *RuleError) Error() string { return e.Text }
 
-func broken(format string, args ...any) error { return &RuleError{fmt.Sprintf(format, args...)} }
+func broken(format string, args ...any) error { return &RuleError{Text: fmt.Sprintf(format, args...)} }
 
 // Warning is something the node starts in spite of.
 type Warning struct {

@@ -1,6 +1,6 @@
 package config
 
-// groupKeys: Keys of the group coordinator and of committed offsets.
+// groupKeys are the keys of the group coordinator and of committed offsets.
 func groupKeys() []Key {
 	return []Key{
 		{Name: "group.coordinator.rebalance.protocols", Type: List, Default: "classic,consumer,streams", rule: distinct{names: []string{"consumer", "classic", "share", "streams"}}, Importance: Medium,

@@ -1,6 +1,6 @@
 package config
 
-// groupScopeKeys: what a single group can be given. BrokerKeys name where its default comes from.
+// groupScopeKeys are what a single group can be given. BrokerKeys name where its default comes from.
 func groupScopeKeys() []Key {
 	return []Key{
 		{Name: "consumer.assignment.interval.ms", Type: Int, Default: "1000", rule: atLeast(0), Importance: Medium, BrokerKeys: []string{"group.consumer.assignment.interval.ms"},

@@ -1,6 +1,6 @@
 package config
 
-// logKeys: Keys of the log: where it lies, when it rolls, is flushed, removed, compacted.
+// logKeys are the keys of the log: where it lies, when it rolls, is flushed, removed, compacted.
 func logKeys() []Key {
 	return []Key{
 		{Name: "log.dir", Type: List, Default: "/tmp/kafka-logs", rule: distinct{}, Importance: High,

@@ -1,6 +1,6 @@
 package config
 
-// metricsKeys: Keys of metrics and quotas.
+// metricsKeys are the keys of metrics and quotas.
 func metricsKeys() []Key {
 	return []Key{
 		{Name: "metric.reporters", Type: List, Default: "org.apache.kafka.common.metrics.JmxReporter", rule: distinct{empty: true}, Importance: Low, Dynamic: ClusterWide,

@@ -1,6 +1,6 @@
 package config
 
-// nodeKeys: Keys of the node itself: identity, roles, listeners, sockets, request limits.
+// nodeKeys are the keys of the node itself: identity, roles, listeners, sockets, request limits.
 func nodeKeys() []Key {
 	return []Key{
 		{Name: "process.roles", Type: List, NoDefault: true, rule: distinct{names: []string{"broker", "controller"}}, Importance: High,

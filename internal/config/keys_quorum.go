@@ -1,6 +1,6 @@
 package config
 
-// quorumKeys: Keys of the controller quorum and of the metadata log.
+// quorumKeys are the keys of the controller quorum and of the metadata log.
 func quorumKeys() []Key {
 	return []Key{
 		{Name: "controller.quorum.voters", Type: List, rule: voterList{}, Importance: High,

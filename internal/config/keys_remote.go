@@ -1,6 +1,6 @@
 package config
 
-// remoteKeys: Keys of tiered storage.
+// remoteKeys are the keys of tiered storage.
 func remoteKeys() []Key {
 	return []Key{
 		{Name: "remote.log.storage.system.enable", Type: Boolean, Default: "false", Importance: Medium,

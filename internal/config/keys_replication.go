@@ -1,6 +1,6 @@
 package config
 
-// replicationKeys: Keys of replication and of leadership.
+// replicationKeys are the keys of replication and of leadership.
 func replicationKeys() []Key {
 	return []Key{
 		{Name: "default.replication.factor", Type: Int, Default: "1", Importance: Medium,

@@ -1,6 +1,6 @@
 package config
 
-// securityKeys: Keys of TLS, SASL and delegation tokens.
+// securityKeys are the keys of TLS, SASL and delegation tokens.
 func securityKeys() []Key {
 	return []Key{
 		{Name: "principal.builder.class", Type: Class, Default: "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", Importance: Medium, Dynamic: PerBroker,
@@ -28,7 +28,7 @@ func securityKeys() []Key {
 		{Name: "ssl.keystore.certificate.chain", Type: Password, NoDefault: true, Importance: Medium, Dynamic: PerBroker,
 			Doc: "The certificate chain itself, in PEM."},
 		{Name: "ssl.key.password", Type: Password, NoDefault: true, Importance: Medium, Dynamic: PerBroker,
-			Doc: "Password of the private key."},
+			Doc: "Password that opens the private key."},
 		{Name: "ssl.truststore.type", Type: String, Default: "JKS", Importance: Medium, Dynamic: PerBroker,
 			Doc: "Format of the file with trusted certificates."},
 		{Name: "ssl.truststore.location", Type: String, NoDefault: true, Importance: Medium, Dynamic: PerBroker,

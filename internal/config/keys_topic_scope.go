@@ -1,6 +1,6 @@
 package config
 
-// topicScopeKeys: what a single topic can be given. BrokerKeys name where its default comes from.
+// topicScopeKeys are what a single topic can be given. BrokerKeys name where its default comes from.
 func topicScopeKeys() []Key {
 	return []Key{
 		{Name: "cleanup.policy", Type: List, Default: "delete", rule: distinct{empty: true, names: []string{"compact", "delete"}}, Importance: Medium, BrokerKeys: []string{"log.cleanup.policy"},

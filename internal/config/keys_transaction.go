@@ -1,6 +1,6 @@
 package config
 
-// transactionKeys: Keys of the transaction coordinator and of the share coordinator.
+// transactionKeys are the keys of the transaction coordinator and of the share coordinator.
 func transactionKeys() []Key {
 	return []Key{
 		{Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", rule: atLeast(1), Importance: High,

@@ -73,7 +73,6 @@ func NewNode(props map[string]string) (Node, []Warning, error) {
 	}
 	n := Node{Values: v, Static: p, SelfFormat: !given, NodeID: int32(v.Int("node.id")), LogDirs: logDirs(v),
 		Roles: Roles{slices.Contains(v.List("process.roles"), "broker"), slices.Contains(v.List("process.roles"), "controller")},
-		// parsed once already as a value
 		ControllerListeners: v.List("controller.listener.names")}
 	n.MetadataLogDir = n.LogDirs[0]
 	if !v.Null("metadata.log.dir") {
@@ -83,6 +82,7 @@ func NewNode(props map[string]string) (Node, []Warning, error) {
 		rack := v.String("broker.rack")
 		n.Rack = &rack
 	}
+	// Both lists were parsed once by their keys' rules.
 	n.Voters, _ = parseVoters(v.List("controller.quorum.voters"))
 	for _, s := range v.List("controller.quorum.bootstrap.servers") {
 		host, port, _ := parseServer(s)

@@ -12,7 +12,7 @@ func brokerRules(v Values) []error {
 	var errs []error
 	require := func(ok bool, format string, args ...any) {
 		if !ok {
-			errs = append(errs, broken(format, args...))
+			errs = append(errs, &RuleError{fmt.Sprintf(format, args...), true})
 		}
 	}
 	t := v.TopicDefaults()
@@ -75,7 +75,7 @@ func perIP(v Values) []error {
 		return []error{err}
 	}
 	if v.Int("max.connections.per.ip") == 0 && len(m) == 0 {
-		return []error{broken("max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.")}
+		return []error{&RuleError{required: true, Text: "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set."}}
 	}
 	return nil
 }
@@ -95,13 +95,14 @@ func cordoned(v Values) []error {
 	list, dirs := v.List("cordoned.log.dirs"), logDirs(v)
 	if slices.Contains(list, "*") {
 		if len(list) > 1 {
-			return []error{broken("When cordoned.log.dirs is set to *, it must not contain other values")}
+			return []error{&RuleError{required: true, Text: "When cordoned.log.dirs is set to *, it must not contain other values"}}
 		}
 		return nil
 	}
 	missing := slices.DeleteFunc(slices.Clone(list), func(d string) bool { return slices.Contains(dirs, d) })
 	if len(missing) > 0 {
-		return []error{broken("All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : %s", strings.Join(missing, ", "))}
+		return []error{&RuleError{required: true, Text: "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : " +
+			strings.Join(missing, ", ")}}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -37,15 +36,15 @@ func parseVoters(entries []string) ([]Voter, error) {
 	for _, e := range entries {
 		id, address, ok := strings.Cut(e, "@")
 		if !ok || strings.Contains(address, "@") || address == "" {
-			return nil, fmt.Errorf("Invalid configuration value for %s. Each entry should be in the form `{id}@{host}:{port}`.", key)
+			return nil, broken("Invalid configuration value for %s. Each entry should be in the form `{id}@{host}:{port}`.", key)
 		}
 		n, err := strconv.ParseInt(id, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("Failed to parse voter ID as an integer from %s", id)
+			return nil, broken("Failed to parse voter ID as an integer from %s", id)
 		}
 		host, port, ok := cutHostPort(address)
 		if !ok {
-			return nil, fmt.Errorf("Failed to parse host name from entry %s for the configuration %s. "+
+			return nil, broken("Failed to parse host name from entry %s for the configuration %s. "+
 				"Each entry should be in the form `{id}@{host}:{port}`.", e, key)
 		}
 		voters = append(voters, Voter{int32(n), host, port})
@@ -56,7 +55,7 @@ func parseVoters(entries []string) ([]Voter, error) {
 func parseServer(e string) (string, int, error) {
 	host, port, ok := cutHostPort(e)
 	if !ok {
-		return "", 0, fmt.Errorf("Failed to parse host name from %s for the configuration %s. Each "+
+		return "", 0, broken("Failed to parse host name from %s for the configuration %s. Each "+
 			"entry should be in the form \"{host}:{port}\"", e, "controller.quorum.bootstrap.servers")
 	}
 	return host, port, nil

@@ -64,7 +64,7 @@ func (a anyCase) check(k *Key, raw string, v value) error {
 
 func (a anyCase) String() string { return "(case insensitive) " + javaList(a) }
 
-// distinct is a list without doubles and without empty entries, of names if there are any.
+// distinct is a list without empty entries, of names if there are any. What it names twice counts once.
 type distinct struct {
 	empty bool // the list itself may be empty
 	null  bool // it may be absent
@@ -78,10 +78,6 @@ func (d distinct) check(k *Key, raw string, v value) error {
 			valid = javaList(d.names)
 		}
 		return k.wrong(raw, "Configuration '"+k.Name+"' must not be empty. Valid values include: "+valid)
-	}
-	sorted := slices.Sorted(slices.Values(v.list))
-	if len(slices.Compact(sorted)) != len(v.list) {
-		return k.wrong(raw, "Configuration '"+k.Name+"' values must not be duplicated.")
 	}
 	for _, e := range v.list {
 		if e == "" {

@@ -194,6 +194,10 @@ func (l Layers) ValidateBroker(props map[string]string, perBroker bool) error {
 	m, _ := l.merged() // what was stored before and is left out now is not this request's fault
 	v, _, _ := Parse(Broker, m)
 	if errs := brokerRules(v); len(errs) > 0 {
+		var r *RuleError
+		if errors.As(errs[0], &r) && r.required {
+			return broken("requirement failed: %s", r.Text)
+		}
 		return errs[0]
 	}
 	if err := reconfigurable(now, v); err != nil {

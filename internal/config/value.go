@@ -3,19 +3,21 @@ package config
 import (
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // value is one parsed value. text is its canonical form, as DescribeConfigs shows it.
 type value struct {
-	text string
-	raw  string // as given; only when set
-	set  bool
-	null bool
-	n    int64 // Int, Short, Long; Boolean as 0 or 1
-	f    float64
-	list []string
+	text  string
+	raw   string // as given; only when set
+	set   bool
+	null  bool
+	n     int64 // Int, Short, Long; Boolean as 0 or 1
+	f     float64
+	list  []string
+	twice bool // the list named something twice, which counts once
 }
 
 var commaBlank = regexp.MustCompile(`[ \t\n\v\f\r]*,[ \t\n\v\f\r]*`)
@@ -64,6 +66,11 @@ func (k *Key) parseType(raw string) (value, error) {
 		if s != "" {
 			v.list = commaBlank.Split(s, -1)
 		}
+		if _, ok := k.rule.(distinct); ok {
+			n := len(v.list)
+			v.list = once(v.list)
+			v.twice = len(v.list) < n
+		}
 		v.text = strings.Join(v.list, ",")
 	case Class:
 		if s == "" {
@@ -73,12 +80,15 @@ func (k *Key) parseType(raw string) (value, error) {
 	return v, nil
 }
 
-// shown is the parsed value as Java prints it in a message.
-func (v value) shown(t Type) string {
-	if t == List {
-		return javaList(v.list)
+// once keeps the first of equal entries.
+func once(list []string) []string {
+	var kept []string
+	for _, e := range list {
+		if !slices.Contains(kept, e) {
+			kept = append(kept, e)
+		}
 	}
-	return v.text
+	return kept
 }
 
 func javaList(l []string) string { return "[" + strings.Join(l, ", ") + "]" }

@@ -60,6 +60,9 @@ func (v Values) overlay(props map[string]string) (Values, []Warning, error) {
 			continue
 		}
 		v.vals[i] = parsed
+		if parsed.twice {
+			warnings = append(warnings, Warning{name, fmt.Sprintf("%s names something twice, which counts once: %s", name, parsed.text)})
+		}
 		warnings = append(warnings, idle(k, v.t.defaults[i], parsed)...)
 	}
 	return v, warnings, errors.Join(errs...)
@@ -86,11 +89,11 @@ func stranger(s Scope, name, raw string) ([]Warning, error) {
 		if base, ok := listenerBase(name); ok {
 			if i, ok := tables[Broker].index[base]; ok {
 				k := tables[Broker].keys[i]
+				k.Name = name
 				v, err := k.parse(raw)
 				if err != nil {
 					return nil, err
 				}
-				k.Name = name
 				return idle(&k, tables[Broker].defaults[i], v), nil
 			}
 		}
