@@ -72,7 +72,7 @@ func NewNode(props map[string]string) (Node, []Warning, error) {
 		}
 	}
 	n := Node{Values: v, Static: p, SelfFormat: !given, NodeID: int32(v.Int("node.id")), LogDirs: logDirs(v),
-		Roles: Roles{slices.Contains(v.List("process.roles"), "broker"), slices.Contains(v.List("process.roles"), "controller")},
+		Roles:               Roles{slices.Contains(v.List("process.roles"), "broker"), slices.Contains(v.List("process.roles"), "controller")},
 		ControllerListeners: v.List("controller.listener.names")}
 	n.MetadataLogDir = n.LogDirs[0]
 	if !v.Null("metadata.log.dir") {
