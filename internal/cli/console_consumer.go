@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/client"
 )
@@ -58,6 +57,7 @@ type session struct {
 	cl     *kgo.Client
 	count  int64
 	commit bool
+	beginnings
 }
 
 func (s *session) logError(what string, err error) {
@@ -78,12 +78,12 @@ func (s *session) open(ctx context.Context) error {
 		more = append(more, kgo.ConsumeTopics(s.topic))
 	default:
 		if _, err := wholeMatch(s.include); err != nil {
-			return &exception{"java.util.regex.PatternSyntaxException", err.Error()}
+			return &exception{"java.util.regex.PatternSyntaxException", s.include}
 		}
 		more = append(more, kgo.ConsumeRegex(), kgo.ConsumeTopics(`^(?:`+s.include+`)$`))
 	}
 	if s.commit {
-		more = append(more, kgo.AdjustFetchOffsetsFn(s.beginnings))
+		more = append(more, s.beginnings.options(s)...)
 	}
 	var err error
 	s.cl, err = newClient(ctx, s.call, s.props, client.Consumer, who, more...)
@@ -191,71 +191,10 @@ const closingMax = 30 * time.Second
 func (s *session) close(ctx context.Context) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingMax)
 	defer cancel()
-	if s.commit {
-		if err := s.cl.CommitMarkedOffsets(closing); err != nil {
-			s.log("WARN", consoleConsumerClass, "The last offsets could not be committed: "+err.Error())
-		}
-	}
-	if s.partition < 0 {
+	if s.partition < 0 { // leaving revokes what is assigned, and that commits
 		if err := s.cl.LeaveGroupContext(closing); err != nil {
 			s.log("WARN", consoleConsumerClass, "The group could not be left: "+err.Error())
 		}
 	}
 	s.cl.CloseAllowingRebalance()
-}
-
-// beginnings pins partitions without a committed offset to where auto.offset.reset puts them now, and marks that place
-// for the next commit. Java's consumer commits its position, consumed or not; kgo commits records. Without this a group
-// that starts at the end and is stopped before the first record would skip what is written until it comes back.
-func (s *session) beginnings(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	var timestamp int64
-	switch s.props["auto.offset.reset"] {
-	case "earliest":
-		timestamp = -2
-	case "latest":
-		timestamp = -1
-	default:
-		return offsets, nil
-	}
-	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
-	if s.props["isolation.level"] == "read_committed" {
-		req.IsolationLevel = 1
-	}
-	for topic, partitions := range offsets {
-		t := kmsg.NewListOffsetsRequestTopic()
-		t.Topic = topic
-		for partition, offset := range partitions {
-			if offset.EpochOffset().Offset < 0 {
-				p := kmsg.NewListOffsetsRequestTopicPartition()
-				p.Partition, p.Timestamp = partition, timestamp
-				t.Partitions = append(t.Partitions, p)
-			}
-		}
-		if len(t.Partitions) > 0 {
-			req.Topics = append(req.Topics, t)
-		}
-	}
-	if len(req.Topics) == 0 {
-		return offsets, nil
-	}
-	resp, err := req.RequestWith(ctx, s.cl)
-	if err != nil {
-		return offsets, nil // the client asks again by itself, and only the mark is lost
-	}
-	marks := map[string]map[int32]kgo.EpochOffset{}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 || p.Offset < 0 {
-				continue
-			}
-			offsets[t.Topic][p.Partition] = kgo.NewOffset().At(p.Offset)
-			if marks[t.Topic] == nil {
-				marks[t.Topic] = map[int32]kgo.EpochOffset{}
-			}
-			marks[t.Topic][p.Partition] = kgo.EpochOffset{Epoch: p.LeaderEpoch, Offset: p.Offset}
-		}
-	}
-	s.cl.MarkCommitOffsets(marks)
-	return offsets, nil
 }
