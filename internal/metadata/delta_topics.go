@@ -73,8 +73,8 @@ func (d *Delta) setPartition(r *schema.Partition) error {
 		return err
 	}
 	d.put(t, r.PartitionID, &Partition{
-		Replicas: r.Replicas, ISR: r.ISR, Removing: r.RemovingReplicas, Adding: r.AddingReplicas,
-		ELR: r.EligibleLeaderReplicas, LastKnownELR: r.LastKnownELR, Directories: directories,
+		Replicas: orNil(r.Replicas), ISR: orNil(r.ISR), Removing: orNil(r.RemovingReplicas), Adding: orNil(r.AddingReplicas),
+		ELR: orNil(r.EligibleLeaderReplicas), LastKnownELR: orNil(r.LastKnownELR), Directories: directories,
 		Leader: r.Leader, LeaderEpoch: r.LeaderEpoch, PartitionEpoch: r.PartitionEpoch, Recovery: r.LeaderRecoveryState,
 	})
 	return nil
@@ -156,7 +156,7 @@ func (p *Partition) merge(r *schema.PartitionChange) (*Partition, error) {
 		{&next.Adding, &r.AddingReplicas}, {&next.ELR, &r.EligibleLeaderReplicas}, {&next.LastKnownELR, &r.LastKnownELR},
 	} {
 		if *c.value != nil {
-			*c.field = *c.value
+			*c.field = orNil(*c.value)
 		}
 	}
 	if r.Directories != nil {
@@ -184,6 +184,14 @@ func (p *Partition) merge(r *schema.PartitionChange) (*Partition, error) {
 	}
 	next.PartitionEpoch++
 	return &next, nil
+}
+
+// orNil makes empty lists nil, so that equal partitions look equal however they came about.
+func orNil(ids []int32) []int32 {
+	if len(ids) == 0 {
+		return nil
+	}
+	return ids
 }
 
 // leaderUnchanged in a PartitionChange leaves leader and leader epoch alone.
