@@ -40,6 +40,11 @@ func Decode(h RequestHeader, body []byte) (kmsg.Request, error) {
 	if _, err := Cost(h, body); err != nil {
 		return nil, err
 	}
+	return DecodeMeasured(h, body)
+}
+
+// DecodeMeasured is Decode for a body that has passed Cost with the same header.
+func DecodeMeasured(h RequestHeader, body []byte) (kmsg.Request, error) {
 	r := kmsg.RequestForKey(h.Key)
 	r.SetVersion(h.Version)
 	if err := r.ReadFrom(body); err != nil {
