@@ -140,24 +140,28 @@ func (c *Codecs) compress(codec Codec, level int, src []byte, out *output) error
 	return err
 }
 
-// transcode appends the content of a payload, compressed with from, to out, compressed with to.
-func (c *Codecs) transcode(from Codec, src []byte, to Codec, level int, out *output) error {
+// transcode appends the content of a payload, compressed with from, to out, compressed with to. The limit is one of
+// the content, 0 for the default.
+func (c *Codecs) transcode(from Codec, src []byte, to Codec, level int, out *output, limit int64) error {
+	if limit == 0 {
+		limit = max(defaultDecompressed, defaultExpansion*int64(len(src)))
+	}
 	if to == None {
-		return c.copy(out, from, src)
+		return c.copy(out, from, src, limit)
 	}
 	z, pool := c.compressor(to, level, out)
 	defer func() {
 		z.Reset(io.Discard)
 		pool.Put(z)
 	}()
-	if err := c.copy(z, from, src); err != nil {
+	if err := c.copy(z, from, src, limit); err != nil {
 		return err
 	}
 	return z.Close()
 }
 
 // copy writes the content of a payload to w.
-func (c *Codecs) copy(w io.Writer, from Codec, src []byte) error {
+func (c *Codecs) copy(w io.Writer, from Codec, src []byte, limit int64) error {
 	if from == None {
 		_, err := w.Write(src)
 		return err
@@ -168,7 +172,10 @@ func (c *Codecs) copy(w io.Writer, from Codec, src []byte) error {
 	defer c.putReader(r)
 	for {
 		var err error
-		r.own, err = s.more(r.own[:0], maxBatch)
+		r.own, err = s.more(r.own[:0], limit)
+		if limit -= int64(len(r.own)); limit < 0 {
+			return ErrTooLarge
+		}
 		if _, werr := w.Write(r.own); werr != nil {
 			return werr
 		}

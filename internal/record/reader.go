@@ -108,9 +108,17 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 	if r.read == r.count {
 		return false, r.atEnd()
 	}
-	body, err := r.body(rec)
-	if err != nil {
-		return false, err
+	// Mostly the whole record is there.
+	var body []byte
+	if n, i := varint(r.buf, r.pos); i > 0 && uint(n) <= uint(len(r.buf)-i) {
+		body = r.buf[i : i+int(n)]
+		rec.Size = i + int(n) - r.pos
+		r.pos = i + int(n)
+	} else {
+		var err error
+		if body, err = r.body(rec); err != nil {
+			return false, err
+		}
 	}
 	if !rec.parse(body) {
 		return false, corruptf("record %d of %d has an invalid structure", r.read, r.count)
@@ -218,11 +226,14 @@ func (r *Reader) skip(rec *Record) (bool, error) {
 	if r.read == r.count {
 		return false, r.atEnd()
 	}
+	if r.src == nil {
+		return r.Next(rec)
+	}
 	n, i, err := r.length()
 	if err != nil {
 		return false, err
 	}
-	if r.src == nil || n <= window || n <= len(r.buf)-r.pos-i {
+	if n <= window || n <= len(r.buf)-r.pos-i {
 		return r.Next(rec)
 	}
 	rec.Size = i + n

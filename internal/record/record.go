@@ -53,17 +53,34 @@ func bytesAt(b []byte, i int) ([]byte, int) {
 }
 
 // parse reads a record's body, the bytes that its length field counts. False says that they are not one record
-// exactly.
+// exactly. It reads the numbers that are mostly one byte in place: this is the walk's innermost loop.
 func (r *Record) parse(b []byte) bool {
-	if len(b) == 0 {
+	if len(b) < minRecordLen-1 {
 		return false
 	}
 	r.Attributes = int8(b[0])
-	i := 1
-	r.TimestampDelta, i = varlong(b, i)
+	i := 2
+	if c := b[1]; c < 0x80 {
+		r.TimestampDelta = int64(c>>1) ^ -int64(c&1)
+	} else {
+		r.TimestampDelta, i = varlong(b, 1)
+	}
 	r.OffsetDelta, i = varint(b, i)
-	r.Key, i = bytesAt(b, i)
+	if uint(i) < uint(len(b)) && b[i] == 1 {
+		r.Key = nil
+		i++
+	} else {
+		r.Key, i = bytesAt(b, i)
+	}
 	r.Value, i = bytesAt(b, i)
+	if i == len(b)-1 && b[i] == 0 {
+		r.HeaderCount, r.RawHeaders = 0, nil
+		return true
+	}
+	return r.parseHeaders(b, i)
+}
+
+func (r *Record) parseHeaders(b []byte, i int) bool {
 	r.HeaderCount, i = varint(b, i)
 	if i < 0 || r.HeaderCount < 0 || int(r.HeaderCount) > len(b)-i {
 		return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/snappy"
 )
 
@@ -128,7 +129,7 @@ func (z *snappyWriter) block(p []byte) error {
 	}
 	start := len(z.out) + 4
 	z.out = room(z.out, 4+snappy.MaxEncodedLen(len(p)))
-	block := snappy.Encode(z.out[start:cap(z.out)], p)
+	block := s2.EncodeSnappy(z.out[start:cap(z.out)], p)
 	z.out = binary.BigEndian.AppendUint32(z.out, uint32(len(block)))
 	z.out = z.out[:start+len(block)]
 	_, err := z.w.Write(z.out)

@@ -6,12 +6,16 @@ import "math/bits"
 // index -1, and reading on at -1 fails again, so a chain of reads needs one check at its end.
 func varint(b []byte, i int) (int32, int) {
 	if uint(i) < uint(len(b)) && b[i] < 0x80 {
-		u := uint32(b[i])
-		return int32(u>>1) ^ -int32(u&1), i + 1
+		return int32(b[i]>>1) ^ -int32(b[i]&1), i + 1
+	}
+	if i >= 0 && i+1 < len(b) && b[i+1] < 0x80 { // lengths from 64 to 8191
+		u := uint32(b[i]&0x7f) | uint32(b[i+1])<<7
+		return int32(u>>1) ^ -int32(u&1), i + 2
 	}
 	return varintLong(b, i)
 }
 
+//go:noinline
 func varintLong(b []byte, i int) (int32, int) {
 	var u uint32
 	for shift := 0; shift < 35; shift += 7 {
@@ -30,6 +34,14 @@ func varintLong(b []byte, i int) (int32, int) {
 
 // varlong is varint for up to 10 bytes.
 func varlong(b []byte, i int) (int64, int) {
+	if uint(i) < uint(len(b)) && b[i] < 0x80 {
+		return int64(b[i]>>1) ^ -int64(b[i]&1), i + 1
+	}
+	return varlongLong(b, i)
+}
+
+//go:noinline
+func varlongLong(b []byte, i int) (int64, int) {
 	var u uint64
 	for shift := 0; shift < 70; shift += 7 {
 		if uint(i) >= uint(len(b)) {
