@@ -46,6 +46,7 @@ func TestRefusedFrames(t *testing.T) {
 				cl.send(heartbeat(1, "before"), c.bytes)
 				cl.want(1, "before")
 				cl.wantClosed()
+				synctest.Wait()
 				if st := w.s.Stats(); st.Malformed != 1 {
 					t.Fatalf("%+v", st)
 				}
