@@ -44,9 +44,19 @@ func (c *Controller) registerBroker(op *operation, req *kmsg.BrokerRegistrationR
 	return resp, nil
 }
 
+// hasValidSession says whether the registered incarnation may still be alive, so that another one must wait. Two cases
+// need no waiting, where Kafka lets a whole session pass. A broker that asked to shut down and was told to is gone. And
+// a broker in the controller's own process, of which no heartbeat has come since the process became the controller, is
+// from before its restart: the directories' lock admits one process.
 func (c *Controller) hasValidSession(op *operation, b *broker) bool {
 	s := c.sessions[b.ID]
-	return s != nil && s.epoch == b.Epoch && !s.contact.IsZero() && !c.expired(s, op.Now)
+	switch {
+	case s == nil || s.epoch != b.Epoch || s.contact.IsZero() || c.expired(s, op.Now):
+		return false
+	case s.dismissed && b.Fenced, b.ID == c.options.NodeID && !s.heard:
+		return false
+	}
+	return true
 }
 
 // cleanUpAfter ends what an earlier incarnation of the broker took part in.

@@ -78,7 +78,8 @@ func (c *Controller) directoriesOffline(op *operation, b *broker, offline []sche
 		c.updateLeaders(op, keys(c.state.index.inDirectory[dir]), leaving(b.ID))
 		op.event("controller.directory.offline", machine.Attr{Key: "broker", Value: b.ID}, machine.Attr{Key: "directory", Value: dir.String()})
 	}
-	if changed {
+	// A broker without any directory left cannot say so in this record, where empty means unchanged. It stops anyway.
+	if changed && len(online) > 0 {
 		op.add(&schema.BrokerRegistrationChange{BrokerID: b.ID, BrokerEpoch: b.Epoch, LogDirs: online})
 	}
 }

@@ -30,6 +30,9 @@ type Harness struct {
 	Options Options
 	// Refuse makes the next appends fail.
 	Refuse bool
+
+	held, ready   []schema.Record
+	inTransaction bool
 }
 
 func NewHarness(t testing.TB, options Options) *Harness {
@@ -57,7 +60,6 @@ func (h *Harness) Do(body any) ([]schema.Record, any) {
 
 func (h *Harness) append(records []schema.Record) {
 	h.T.Helper()
-	delta := metadata.NewDelta(h.Mirror)
 	for _, r := range records {
 		offset := int64(len(h.Log))
 		r = h.coded(r)
@@ -65,15 +67,34 @@ func (h *Harness) append(records []schema.Record) {
 		if err := h.C.Apply(r, machine.Position{Offset: offset, Epoch: 1, Timestamp: h.Now.UnixMilli()}); err != nil {
 			h.T.Fatalf("record %d: %v", offset, err)
 		}
-		switch r.(type) {
-		case *schema.BeginTransaction, *schema.EndTransaction:
-			continue
-		}
+		h.mirror(r)
+	}
+	delta := metadata.NewDelta(h.Mirror)
+	for _, r := range h.ready {
 		if err := delta.Apply(r); err != nil {
-			h.T.Fatalf("record %d does not apply to an image: %v", offset, err)
+			h.T.Fatalf("%s %+v does not apply to an image: %v", r.RecordName(), r, err)
 		}
 	}
+	h.ready = nil
 	h.Mirror = delta.Image(int64(len(h.Log)-1), 1)
+}
+
+// mirror resolves transactions as a reader of the log does.
+func (h *Harness) mirror(r schema.Record) {
+	switch r.(type) {
+	case *schema.BeginTransaction:
+		h.inTransaction = true
+	case *schema.EndTransaction:
+		h.ready, h.held, h.inTransaction = append(h.ready, h.held...), nil, false
+	case *schema.AbortTransaction:
+		h.held, h.inTransaction = nil, false
+	default:
+		if h.inTransaction {
+			h.held = append(h.held, r)
+		} else {
+			h.ready = append(h.ready, r)
+		}
+	}
 }
 
 // coded writes a record as the host does and reads it again.

@@ -18,6 +18,8 @@ import (
 type session struct {
 	epoch          int64     // registration that this belongs to
 	contact        time.Time // last heartbeat; zero before the first
+	heard          bool      // contact is a heartbeat, not the start that a new controller grants to all
+	dismissed      bool      // it was told to shut down now
 	metadataOffset int64     // how far the broker has applied the metadata log
 	shutdownOffset int64     // when every active broker has read so far, a controlled shutdown is complete; -1 unless in one
 	shutdownBegun  bool      // the records that begin a controlled shutdown were handed out; shutdownOffset follows them
@@ -85,10 +87,11 @@ func (c *Controller) heartbeat(op *operation, req *kmsg.BrokerHeartbeatRequest) 
 	}
 	op.split = true
 	s := c.session(b)
-	s.contact, s.metadataOffset = op.Now, req.CurrentMetadataOffset
+	s.contact, s.heard, s.metadataOffset = op.Now, true, req.CurrentMetadataOffset
 	registered := c.state.registrationOffset(b.ID)
 	state := c.brokerState(b, s)
 	next := c.nextState(b, s, state, req, registered)
+	s.dismissed = next == stateShutdownNow
 	switch {
 	case next == stateControlledShutdown:
 		c.beginControlledShutdown(op, b, s)

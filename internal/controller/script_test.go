@@ -13,13 +13,15 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
-// TestScripts runs testdata/*. A script's commands are
+// TestScripts runs testdata/scripts/*. A script's commands are
 //
 //	new [mv=30] [elr=1] [deletion=off]   a fresh controller on an empty log, activated
-//	failover [load]                      a fresh controller on the same log (or on its image)
+//	failover [load] [torn]               a fresh controller on the same log (or on its image), which may end inside
+//	                                     a transaction
 //	broker id=1 [rack=a]                 registers a broker and unfences it
 //	beat ids=(1,2)                       heartbeats of brokers that have read everything
 //	advance d=9s                         time passes; what is due happens
@@ -31,7 +33,7 @@ import (
 //
 // and print the records written and the reply. Zero values are left out.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{}
 		datadriven.RunTest(t, path, s.run)
 	})
@@ -57,6 +59,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			s.h.C, s.h.Log, s.h.Mirror = Load(old.C.options, old.Mirror), old.Log, old.Mirror
 		} else {
 			s.h.append(old.Log)
+		}
+		if d.HasArg("torn") {
+			s.h.append([]schema.Record{&schema.BeginTransaction{}, &schema.Topic{Name: "torn", TopicID: testUUID(9)}})
 		}
 		return s.print(s.h.Activate(), nil)
 	case "broker":
@@ -101,7 +106,7 @@ func (s *script) fresh(t *testing.T, d *datadriven.TestData) string {
 	options := Options{NodeID: 1, ClusterID: testCluster, Voters: []int32{1}, Bootstrap: bootstrap(mv, elr), DefaultReplicationFactor: 1, DefaultPartitions: 2}
 	options.DisableTopicDeletion = d.HasArg("deletion")
 	if d.HasArg("periodic") {
-		options.MaxIdle, options.ImbalanceCheck, options.UncleanElectionCheck = 500*time.Millisecond, 300*time.Second, 300*time.Second
+		options.MaxIdle, options.ImbalanceCheck, options.UncleanElectionCheck = 500*time.Millisecond, 30*time.Second, 30*time.Second
 	}
 	s.h, s.names = NewHarness(t, options), map[schema.UUID]string{}
 	return s.print(s.h.Activate(), nil)
@@ -129,9 +134,11 @@ func (s *script) request(t *testing.T, d *datadriven.TestData) string {
 	if err := json.Unmarshal([]byte(input), req); err != nil {
 		d.Fatalf(t, "%v in %s", err, input)
 	}
-	if r, ok := req.(*kmsg.BrokerRegistrationRequest); ok && len(r.Features) == 0 {
+	if r, ok := req.(*kmsg.BrokerRegistrationRequest); ok {
 		full := registration(r.BrokerID, 0, "", 0)
-		r.Features, r.Listeners = full.Features, full.Listeners
+		if r.Listeners = full.Listeners; len(r.Features) == 0 {
+			r.Features = full.Features
+		}
 		if r.ClusterID == "" {
 			r.ClusterID = full.ClusterID
 		}
@@ -208,6 +215,9 @@ func (s *script) format(v reflect.Value) string {
 		}
 		return id.String()
 	case reflect.Slice:
+		if features, ok := v.Interface().([]schema.FeatureRange); ok && len(features) == len(metadata.SupportedFeatures()) {
+			return "all"
+		}
 		parts := make([]string, v.Len())
 		for i := range parts {
 			parts[i] = s.format(v.Index(i))
