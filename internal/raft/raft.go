@@ -118,16 +118,12 @@ func (c *Core) Voted() error {
 	c.role = Leader
 	c.start = c.logEnd
 	c.record(c.self.ID, Voter{ID: -1})
-	var version int16
-	if c.version > 0 {
-		version = 1
-	}
 	voters := make([]schema.LeaderChangeVoter, len(c.voters))
 	for i, v := range c.voters {
 		voters[i] = schema.LeaderChangeVoter{VoterID: v.ID, VoterDirectoryID: v.Directory}
 	}
 	c.ready.Elected, c.ready.Epoch = true, c.epoch
-	c.ready.Control = append(c.ready.Control, &schema.LeaderChange{Version: version, LeaderID: c.self.ID, Voters: voters, GrantingVoters: slices.Clone(voters)})
+	c.ready.Control = append(c.ready.Control, &schema.LeaderChange{LeaderID: c.self.ID, Voters: voters, GrantingVoters: slices.Clone(voters)})
 	return nil
 }
 

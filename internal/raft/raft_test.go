@@ -51,7 +51,7 @@ func TestDynamicVotersCarryTheirDirectory(t *testing.T) {
 	if r.State.Version != 1 {
 		t.Fatalf("quorum-state %+v", r.State)
 	}
-	if v := r.Control[0].(*schema.LeaderChange); v.Version != 1 || v.Voters[0].VoterDirectoryID != directory {
+	if v := r.Control[0].(*schema.LeaderChange); v.Version != 0 || v.Voters[0].VoterDirectoryID != directory {
 		t.Fatalf("leader change %+v", v)
 	}
 }

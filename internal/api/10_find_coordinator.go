@@ -1,0 +1,81 @@
+package api
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/server"
+)
+
+// FindCoordinator: v0-6
+//
+// Behaviour:
+//   - The coordinator of a group is the leader of its partition of __consumer_offsets (DETAILS 30).
+//   - The topic is created when it is asked for first; the answer waits for that, where Kafka lets the client come again.
+//   - Transactions (type 1) and share groups (type 2) have no coordinator here: UNSUPPORTED_VERSION.
+//
+// Version notes:
+//   - v1: types. v4: several keys (KIP-699); before, the answer stands at the top.
+func (h *Handler) findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) server.Outcome {
+	if req.Version < 4 {
+		req.CoordinatorKeys = []string{req.CoordinatorKey}
+	}
+	_, there := h.Image().Topic(offsetsTopic)
+	if req.CoordinatorType != 0 || there || len(req.CoordinatorKeys) == 0 {
+		return h.coordinators(c, req)
+	}
+	h.createTopic(c.client(), offsetsTopic, func() { h.coordinators(c, req) })
+	return server.Hold
+}
+
+const offsetsTopic = "__consumer_offsets"
+
+func (h *Handler) coordinators(c *call, req *kmsg.FindCoordinatorRequest) server.Outcome {
+	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+	for _, key := range req.CoordinatorKeys {
+		r := kmsg.NewFindCoordinatorResponseCoordinator()
+		r.Key, r.NodeID, r.Port = key, -1, -1
+		h.coordinatorOf(c, req, &r)
+		resp.Coordinators = append(resp.Coordinators, r)
+	}
+	if req.Version < 4 {
+		r := &resp.Coordinators[0]
+		resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = r.ErrorCode, r.ErrorMessage, r.NodeID, r.Host, r.Port
+		resp.Coordinators = nil
+	}
+	return c.reply(resp)
+}
+
+func (h *Handler) coordinatorOf(c *call, req *kmsg.FindCoordinatorRequest, r *kmsg.FindCoordinatorResponseCoordinator) {
+	fail := func(err *kerr.Error, message string) {
+		r.ErrorCode, r.ErrorMessage = err.Code, &message
+	}
+	switch {
+	case req.CoordinatorType == 1:
+		fail(kerr.UnsupportedVersion, "This broker has no transaction coordinator.")
+		return
+	case req.CoordinatorType == 2:
+		fail(kerr.UnsupportedVersion, "This broker has no share coordinator.")
+		return
+	case req.CoordinatorType != 0:
+		fail(kerr.InvalidRequest, "Unknown coordinator type.")
+		return
+	}
+	image := h.Image()
+	t, ok := image.Topic(offsetsTopic)
+	if !ok {
+		fail(kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable.Description)
+		return
+	}
+	p, ok := t.Partition(h.Groups.Partition(r.Key))
+	if !ok {
+		fail(kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable.Description)
+		return
+	}
+	e, code := leaderEndpoint(image, p.Leader, c.Conn.Listener())
+	if code != 0 {
+		fail(kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable.Description)
+		return
+	}
+	r.NodeID, r.Host, r.Port = p.Leader, e.Host, int32(e.Port)
+}

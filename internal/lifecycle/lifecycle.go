@@ -1,0 +1,153 @@
+// Package lifecycle is a broker's life in the eyes of its controller (KIP-500, KIP-631): it registers, heartbeats, is
+// unfenced once it has caught up with its own registration, and asks before it shuts down.
+//
+//	Starting ──registered──> Recovery ──caught up and unfenced──> Running ──Shutdown──> Leaving ──allowed──> done
+//
+// What it does next is decided by step, which is plain code; run.go sends and waits.
+package lifecycle
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/schema"
+)
+
+// Controller takes the requests of a broker to the active controller, wherever that is.
+type Controller interface {
+	Request(req kmsg.Request, reply func(kmsg.Response))
+}
+
+// Config of a broker's life. All fields are needed but Rack.
+type Config struct {
+	ID            int32
+	ClusterID     string
+	Incarnation   schema.UUID
+	Endpoints     []Endpoint
+	Features      []metadata.SupportedFeature
+	Rack          *string
+	Directories   []schema.UUID
+	PreviousEpoch int64 // of the clean shutdown before, -1 if it was none (KIP-966)
+
+	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms
+	Controller        Controller
+	Image             func() *metadata.Image
+	Now               func() time.Time
+	Logger            *slog.Logger
+}
+
+// Endpoint is an advertised listener.
+type Endpoint struct {
+	Listener string
+	Host     string
+	Port     uint16
+	Protocol int16 // 0: PLAINTEXT
+}
+
+// State of a broker's life.
+type State int8
+
+// The states, in order.
+const (
+	Starting State = iota
+	Recovery
+	Running
+	Leaving
+	Done
+)
+
+func (s State) String() string {
+	return [...]string{"STARTING", "RECOVERY", "RUNNING", "PENDING_CONTROLLED_SHUTDOWN", "SHUTTING_DOWN"}[s]
+}
+
+// life is the state that step works on; the run loop owns it.
+type life struct {
+	c       Config
+	state   State
+	epoch   int64
+	ready   bool // the broker may be unfenced
+	leaving bool // Shutdown was called
+	refused int  // registrations refused in a row
+}
+
+// next is the request to send now.
+func (l *life) next() kmsg.Request {
+	if l.state == Starting {
+		return l.registration()
+	}
+	r := kmsg.NewPtrBrokerHeartbeatRequest()
+	r.SetVersion(1)
+	r.BrokerID, r.BrokerEpoch = l.c.ID, l.epoch
+	r.CurrentMetadataOffset = l.c.Image().Offset
+	r.WantFence = !l.ready
+	r.WantShutdown = l.leaving
+	return r
+}
+
+func (l *life) registration() kmsg.Request {
+	r := kmsg.NewPtrBrokerRegistrationRequest()
+	r.SetVersion(4)
+	r.BrokerID, r.ClusterID, r.IncarnationID, r.Rack = l.c.ID, l.c.ClusterID, l.c.Incarnation, l.c.Rack
+	r.PreviousBrokerEpoch = l.c.PreviousEpoch
+	for _, e := range l.c.Endpoints {
+		w := kmsg.NewBrokerRegistrationRequestListener()
+		w.Name, w.Host, w.Port, w.SecurityProtocol = e.Listener, e.Host, e.Port, e.Protocol
+		r.Listeners = append(r.Listeners, w)
+	}
+	for _, f := range l.c.Features {
+		w := kmsg.NewBrokerRegistrationRequestFeature()
+		w.Name, w.MinSupportedVersion, w.MaxSupportedVersion = f.Name, f.Min, f.Max
+		r.Features = append(r.Features, w)
+	}
+	for _, d := range l.c.Directories {
+		r.LogDirs = append(r.LogDirs, d)
+	}
+	return r
+}
+
+// took takes in a response. It says how long to wait before the next request, and whether the state changed.
+func (l *life) took(resp kmsg.Response) (wait time.Duration, changed bool, err error) {
+	before := l.state
+	switch r := resp.(type) {
+	case *kmsg.BrokerRegistrationResponse:
+		switch e := kerr.TypedErrorForCode(r.ErrorCode); {
+		case e == nil:
+			l.epoch, l.state, l.refused = r.BrokerEpoch, Recovery, 0
+		case e == kerr.InconsistentClusterID || e == kerr.UnsupportedVersion || e == kerr.InvalidRequest:
+			return 0, false, fmt.Errorf("lifecycle: the controller refuses broker %d for good: %w", l.c.ID, e)
+		default: // another broker with this id may still be alive: it is fenced after its session
+			l.refused++
+			l.c.Logger.Warn("the controller refuses the registration; it is tried again", "broker", l.c.ID, "error", e)
+			return l.c.HeartbeatInterval, false, nil
+		}
+	case *kmsg.BrokerHeartbeatResponse:
+		switch e := kerr.TypedErrorForCode(r.ErrorCode); {
+		case e == kerr.StaleBrokerEpoch || e == kerr.BrokerIDNotRegistered: // the controller has forgotten this incarnation
+			l.state = Starting
+			return 0, true, nil
+		case e != nil:
+			l.c.Logger.Warn("a heartbeat failed", "broker", l.c.ID, "error", e)
+			return l.c.HeartbeatInterval, false, nil
+		}
+		switch {
+		case l.leaving && r.ShouldShutdown:
+			l.state = Done
+		case l.leaving:
+			l.state = Leaving
+			return l.c.HeartbeatInterval / 10, l.state != before, nil
+		case !r.IsFenced:
+			l.state = Running
+			return l.c.HeartbeatInterval, l.state != before, nil
+		case l.ready && r.IsCaughtUp: // fenced, but the next one may already see the record that unfences
+			return l.c.HeartbeatInterval / 100, false, nil
+		default:
+			return l.c.HeartbeatInterval / 20, false, nil
+		}
+	}
+	return 0, l.state != before, nil
+}

@@ -1,0 +1,120 @@
+package lifecycle
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Lifecycle runs a broker's life.
+type Lifecycle struct {
+	life     life // owned by run
+	epoch    atomic.Int64
+	state    atomic.Int32
+	ready    chan struct{}
+	leave    chan struct{}
+	stop     chan struct{}
+	running  chan struct{} // closed at the first Running
+	done     chan struct{} // closed when run has ended
+	failure  error         // written before done is closed
+	readyOne sync.Once
+	leaveOne sync.Once
+	stopOne  sync.Once
+	runOne   sync.Once
+}
+
+// Start begins to register and heartbeat. The broker stays fenced until Ready.
+func Start(c Config) *Lifecycle {
+	l := &Lifecycle{life: life{c: c, epoch: -1}, ready: make(chan struct{}), leave: make(chan struct{}), stop: make(chan struct{}), running: make(chan struct{}), done: make(chan struct{})}
+	l.epoch.Store(-1)
+	go l.run()
+	return l
+}
+
+// Ready says that the broker can serve: the next heartbeat asks to be unfenced.
+func (l *Lifecycle) Ready() { l.readyOne.Do(func() { close(l.ready) }) }
+
+// Epoch is the broker epoch, -1 before the registration.
+func (l *Lifecycle) Epoch() int64 { return l.epoch.Load() }
+
+// State of the broker now.
+func (l *Lifecycle) State() State { return State(l.state.Load()) }
+
+// AwaitRunning waits until the controller has unfenced the broker, or it never will.
+func (l *Lifecycle) AwaitRunning(ctx context.Context) error {
+	select {
+	case <-l.running:
+		return nil
+	case <-l.done:
+		return l.failure
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Leave asks the controller for a controlled shutdown and waits until it allows it.
+func (l *Lifecycle) Leave(ctx context.Context) error {
+	l.leaveOne.Do(func() { close(l.leave) })
+	select {
+	case <-l.done:
+		return l.failure
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close stops at once and waits for the goroutine.
+func (l *Lifecycle) Close() {
+	l.stopOne.Do(func() { close(l.stop) })
+	<-l.done
+}
+
+func (l *Lifecycle) run() {
+	defer close(l.done)
+	ready, leave := l.ready, l.leave
+	for {
+		answer := make(chan kmsg.Response, 1)
+		l.life.c.Controller.Request(l.life.next(), func(r kmsg.Response) { answer <- r })
+		var wait time.Duration
+		select {
+		case <-l.stop:
+			return
+		case r := <-answer:
+			var changed bool
+			wait, changed, l.failure = l.life.took(r)
+			if l.failure != nil {
+				return
+			}
+			l.epoch.Store(l.life.epoch)
+			if changed {
+				l.moved()
+			}
+			if l.life.state == Done {
+				return
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-l.stop:
+			timer.Stop()
+			return
+		case <-ready:
+			ready, l.life.ready = nil, true
+		case <-leave:
+			leave, l.life.leaving = nil, true
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (l *Lifecycle) moved() {
+	l.state.Store(int32(l.life.state))
+	l.life.c.Logger.Info("broker state", "broker", l.life.c.ID, "state", l.life.state.String(), "epoch", l.life.epoch)
+	if l.life.state == Running {
+		l.runOne.Do(func() { close(l.running) })
+	}
+}

@@ -1,0 +1,121 @@
+package quorum
+
+import (
+	"sync"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/machine"
+)
+
+// runner is the goroutines of a Quorum and what they share.
+type runner struct {
+	mu      sync.Mutex // guards mailbox and closed
+	mailbox []submission
+	closed  bool
+	filled  chan struct{} // holds one token while the mailbox may hold something
+
+	steps   chan step // from the driver to the publisher
+	stopped chan struct{}
+	wg      sync.WaitGroup
+}
+
+func (r *runner) init() {
+	r.filled = make(chan struct{}, 1)
+	r.steps = make(chan step, 16)
+	r.stopped = make(chan struct{})
+}
+
+func (q *Quorum) submit(s submission) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	if len(q.mailbox) >= q.c.MailboxMax {
+		q.mu.Unlock()
+		return ErrBusy
+	}
+	q.mailbox = append(q.mailbox, s)
+	q.mu.Unlock()
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (q *Quorum) start() {
+	q.wg.Go(q.drive)
+	q.wg.Go(func() {
+		for s := range q.steps {
+			q.publish(s)
+		}
+	})
+}
+
+// drive is the driver: everything about the log, the core and the controller happens here.
+func (q *Quorum) drive() {
+	defer close(q.steps)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		due, wants := q.ctl.NextDeadline()
+		if wants {
+			timer.Reset(max(due.Sub(q.c.Now()), 0))
+		} else {
+			timer.Reset(time.Hour)
+		}
+		select {
+		case <-q.stopped:
+			q.refuseAll()
+			return
+		case <-q.filled:
+		case <-timer.C:
+		}
+		q.mu.Lock()
+		subs := q.mailbox
+		q.mailbox = nil
+		q.mu.Unlock()
+		// What waits goes before the tick: after a stall, the heartbeats that came meanwhile must count.
+		if wants && !q.c.Now().Before(due) {
+			subs = append(subs, submission{cmd: machine.Command{Body: machine.Tick{}}})
+		}
+		s := q.decide(subs)
+		if err := q.settle(&s); err != nil {
+			for _, a := range append(s.replies, s.early...) {
+				a.reply(q.ctl.Refuse(a.cmd, err))
+			}
+			q.refuseAll()
+			q.c.Fatal(err)
+			return
+		}
+		for _, a := range s.early {
+			a.reply(a.value)
+		}
+		if len(s.batches) > 0 {
+			q.steps <- s
+		}
+	}
+}
+
+// refuseAll answers what is left in the mailbox.
+func (q *Quorum) refuseAll() {
+	q.mu.Lock()
+	q.closed = true
+	left := q.mailbox
+	q.mailbox = nil
+	q.mu.Unlock()
+	for _, s := range left {
+		if s.reply != nil {
+			s.reply(q.ctl.Refuse(s.cmd, ErrClosed))
+		}
+	}
+}
+
+// Close ends the goroutines, publishes what was committed, and closes the log.
+func (q *Quorum) Close() error {
+	close(q.stopped)
+	q.wg.Wait()
+	q.core.Resign()
+	return q.log.Close(true)
+}

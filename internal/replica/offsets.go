@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// Special timestamps of ListOffsets (ListOffsetsRequest, KIP-734, KIP-405, KIP-1005, KIP-1023).
+const (
+	LatestTimestamp        = -1
+	EarliestTimestamp      = -2
+	MaxTimestamp           = -3
+	EarliestLocalTimestamp = -4
+	LatestTieredTimestamp  = -5
+	EarliestPendingUpload  = -6
+)
+
+// Isolation says whose view of the end counts in ListOffsets.
+type Isolation int8
+
+// The three views of a log's end.
+const (
+	Uncommitted Isolation = iota // the high watermark
+	Committed                    // the last stable offset
+	Replica                      // the log's end: a follower, or the debugging consumer
+)
+
+// OffsetFor answers ListOffsets for one partition. found is false where the log holds no such record; offset and
+// timestamp are then -1. ErrNotAvailable (KIP-207): a new leader's high watermark has not reached the start of its epoch,
+// so the end that clients may see could move backwards.
+func (p *Partition) OffsetFor(timestamp int64, iso Isolation, currentEpoch int32) (o storage.TimestampOffset, found bool, err error) {
+	none := storage.TimestampOffset{Timestamp: -1, Offset: -1, LeaderEpoch: -1}
+	r, log, err := p.leads()
+	if err == nil {
+		err = r.checkEpoch(currentEpoch)
+	}
+	if err != nil {
+		return none, false, err
+	}
+	v := log.View()
+	last := v.HighWatermark
+	switch iso {
+	case Committed:
+		last = v.LastStable
+	case Replica:
+		last = v.LogEnd
+	}
+	lagging := iso != Replica && epochStart(v, r.Epoch) > v.HighWatermark
+	at := func(offset int64) storage.TimestampOffset {
+		return storage.TimestampOffset{Timestamp: -1, Offset: offset, LeaderEpoch: log.EpochAt(offset)}
+	}
+	switch timestamp {
+	case LatestTimestamp:
+		if lagging {
+			return none, false, ErrNotAvailable
+		}
+		return storage.TimestampOffset{Timestamp: -1, Offset: last, LeaderEpoch: r.Epoch}, true, nil
+	case EarliestTimestamp, EarliestLocalTimestamp:
+		return at(v.LogStart), true, nil
+	case LatestTieredTimestamp, EarliestPendingUpload:
+		return none, false, nil // nothing is tiered
+	case MaxTimestamp:
+		o, found, err = log.MaxTimestampOffset()
+	default:
+		o, found, err = log.OffsetForTimestamp(timestamp)
+	}
+	if err != nil {
+		return none, false, err
+	}
+	if found && o.Offset < last {
+		return o, true, nil
+	}
+	if lagging {
+		return none, false, ErrNotAvailable
+	}
+	return none, false, nil
+}
+
+// EpochEnd answers OffsetForLeaderEpoch: the largest epoch up to the requested one and where it ends; -1, -1 if there is none.
+func (p *Partition) EpochEnd(requested, currentEpoch int32) (epoch int32, end int64, err error) {
+	r, log, err := p.leads()
+	if err == nil {
+		err = r.checkEpoch(currentEpoch)
+	}
+	if err != nil {
+		return -1, -1, err
+	}
+	epoch, end = log.EpochEndOffset(requested)
+	return epoch, end, nil
+}
+
+// DeleteRecords moves the log's start up to offset (-1: the high watermark) and gives the low watermark.
+func (p *Partition) DeleteRecords(offset int64, now time.Time) (lowWatermark int64, err error) {
+	_, log, err := p.leads()
+	if err != nil {
+		return -1, err
+	}
+	if offset == -1 {
+		offset = log.View().HighWatermark
+	}
+	if err := log.DeleteRecords(offset, now); err != nil {
+		return -1, err
+	}
+	p.changed()
+	return log.View().LogStart, nil
+}
+
+// Producers lists the active producers of a partition (DescribeProducers).
+func (p *Partition) Producers(now time.Time) ([]storage.ProducerInfo, error) {
+	_, log, err := p.leads()
+	if err != nil {
+		return nil, err
+	}
+	return log.Producers(now), nil
+}
+
+// Deletes says whether the topic's cleanup.policy deletes records at all.
+func (p *Partition) Deletes() bool { return p.log != nil && p.log.Config().Delete }
+
+// epochStart is where an epoch begins in the log; -1 if it has no entry.
+func epochStart(v *storage.View, epoch int32) int64 {
+	for _, e := range v.Epochs() {
+		if e.Epoch == epoch {
+			return e.Start
+		}
+	}
+	return -1
+}

@@ -1,0 +1,322 @@
+package replica
+
+import (
+	"container/heap"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/fetch"
+	"github.com/klamm-io/klamm/internal/isr"
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// Partition is one replica on this node.
+//
+// role is what the metadata says, replaced as a whole by Set.Apply; everybody else reads it without a lock. The log
+// itself refuses appends of an older leader epoch, so an append that read the old role loses that race cleanly:
+//
+//	producer reads role (leader, epoch 5) | Apply: log follows epoch 6, role replaced | append with epoch 5 -> fenced
+//
+// mu guards the ISR state and the waiters. It is a leaf: never held over the log, a callback or a wake-up.
+type Partition struct {
+	Topic string
+	ID    schema.UUID
+	Index int32
+
+	name string // topic-partition, for messages
+	set  *Set
+	log  *storage.Log // nil while the directory is offline
+	role atomic.Pointer[role]
+
+	watchers atomic.Pointer[[]*fetch.Part] // replaced under mu, read without
+	onHW     atomic.Pointer[[]*hwListener] // replaced under mu, read without
+	mu       sync.Mutex
+	leader   *isr.Leader // nil while another broker leads
+	waiting  acks
+}
+
+// role is one node's part in a partition, immutable.
+type role struct {
+	Leader         int32
+	Epoch          int32
+	PartitionEpoch int32
+	Leads          bool
+	Deleted        bool
+	Offline        bool
+	EnoughInSync   bool
+}
+
+type hwListener struct{ f func(int64) }
+
+// ack waits until the high watermark reaches offset. done is called once, without any lock.
+type ack struct {
+	offset int64
+	done   func(error)
+	index  int // in the heap; -1 when it has left
+}
+
+type acks []*ack
+
+func (a acks) Len() int           { return len(a) }
+func (a acks) Less(i, j int) bool { return a[i].offset < a[j].offset }
+func (a acks) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].index, a[j].index = i, j
+}
+func (a *acks) Push(x any) {
+	w := x.(*ack)
+	w.index = len(*a)
+	*a = append(*a, w)
+}
+func (a *acks) Pop() any {
+	old := *a
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*a = old[:len(old)-1]
+	w.index = -1
+	return w
+}
+
+// leads gives the log if this node leads the partition.
+func (p *Partition) leads() (*role, *storage.Log, error) {
+	r := p.role.Load()
+	switch {
+	case r.Deleted:
+		return r, nil, ErrUnknownPartition
+	case r.Offline:
+		return r, nil, ErrOffline
+	case !r.Leads:
+		return r, nil, &NotLeader{Leader: r.Leader, Epoch: r.Epoch}
+	}
+	return r, p.log, nil
+}
+
+// checkEpoch compares the leader epoch that a client knows with ours (KIP-320). -1 asks for no check.
+func (r *role) checkEpoch(current int32) error {
+	switch {
+	case current < 0 || current == r.Epoch:
+		return nil
+	case current < r.Epoch:
+		return ErrFencedEpoch
+	}
+	return ErrUnknownEpoch
+}
+
+// LeaderAndEpoch is what the metadata says of the leader, for the hints of KIP-951.
+func (p *Partition) LeaderAndEpoch() (leader, epoch int32) {
+	r := p.role.Load()
+	return r.Leader, r.Epoch
+}
+
+// View gives the log as readers see it, if this node leads the partition.
+func (p *Partition) View() (*storage.View, error) {
+	_, log, err := p.leads()
+	if err != nil {
+		return nil, err
+	}
+	return log.View(), nil
+}
+
+// Log gives the log whoever leads; nil while it is offline.
+func (p *Partition) Log() *storage.Log { return p.log }
+
+// become takes in the metadata. Apply calls it, one call at a time.
+func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) error {
+	old := p.role.Load()
+	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil}
+	a := isr.Assignment{Replicas: m.Replicas, ISR: m.ISR, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch}
+	if r.Leads && !r.Offline {
+		if old == nil || !old.Leads || old.Epoch != r.Epoch {
+			// The log is fenced before the role is seen: nobody appends with the new epoch before, nobody with
+			// the old one after.
+			if err := p.log.BecomeLeader(r.Epoch); err != nil {
+				return err
+			}
+			v := p.log.View()
+			p.mu.Lock()
+			p.leader = isr.New(p.set.self, a, minISR, v.LogEnd, v.HighWatermark, now)
+			hw, _ := p.leader.Appended(v.LogEnd)
+			r.EnoughInSync = p.leader.EnoughInSync()
+			p.mu.Unlock()
+			p.role.Store(r)
+			p.raise(r.Epoch, hw)
+			p.changed()
+			return nil
+		}
+		p.mu.Lock()
+		hw, _ := p.leader.Committed(a, now)
+		r.EnoughInSync = p.leader.EnoughInSync()
+		p.mu.Unlock()
+		p.role.Store(r)
+		p.raise(r.Epoch, hw)
+		p.changed()
+		return nil
+	}
+	p.role.Store(r)
+	p.resign(&NotLeader{Leader: r.Leader, Epoch: r.Epoch})
+	return nil
+}
+
+// resign ends what only a leader has: waiting producers are told why.
+func (p *Partition) resign(why error) {
+	p.mu.Lock()
+	p.leader = nil
+	waiting := p.waiting
+	p.waiting = nil
+	for _, w := range waiting {
+		w.index = -1
+	}
+	p.mu.Unlock()
+	for _, w := range waiting {
+		w.done(why)
+	}
+	p.changed()
+}
+
+// setMinISR takes in a live change of min.insync.replicas.
+func (p *Partition) setMinISR(n int) {
+	p.mu.Lock()
+	if p.leader == nil {
+		p.mu.Unlock()
+		return
+	}
+	hw, _ := p.leader.SetMinISR(n)
+	enough := p.leader.EnoughInSync()
+	p.mu.Unlock()
+	r := *p.role.Load()
+	r.EnoughInSync = enough
+	p.role.Store(&r)
+	p.raise(r.Epoch, hw)
+}
+
+// appended takes in the new log end after an append of the epoch.
+func (p *Partition) appended(epoch int32, logEnd int64) {
+	p.mu.Lock()
+	if p.leader == nil || p.leader.Assignment().LeaderEpoch != epoch {
+		p.mu.Unlock()
+		return
+	}
+	hw, rose := p.leader.Appended(logEnd)
+	p.mu.Unlock()
+	if rose {
+		p.raise(epoch, hw)
+	}
+}
+
+// raise moves the log's high watermark and tells everybody who waits for it. The log keeps it monotonic, so calls
+// may come out of order.
+func (p *Partition) raise(epoch int32, hw int64) {
+	if old, now := p.log.AdvanceHighWatermark(epoch, hw); now == old {
+		return
+	}
+	p.mu.Lock()
+	var done []*ack
+	for len(p.waiting) > 0 && p.waiting[0].offset <= hw {
+		done = append(done, heap.Pop(&p.waiting).(*ack))
+	}
+	var why error
+	if len(done) > 0 && p.leader != nil && !p.leader.EnoughInSync() {
+		why = ErrNotEnoughAfter
+	}
+	p.mu.Unlock()
+	for _, w := range done {
+		w.done(why)
+	}
+	p.changed()
+	if fs := p.onHW.Load(); fs != nil {
+		for _, l := range *fs {
+			l.f(hw)
+		}
+	}
+}
+
+// await calls done once the high watermark has reached offset: at once, without a lock, if it has. The returned
+// function takes the wait back; it says whether it came before done.
+func (p *Partition) await(offset int64, done func(error)) (cancel func() bool) {
+	p.mu.Lock()
+	if p.leader == nil {
+		p.mu.Unlock()
+		_, _, err := p.leads()
+		if err == nil {
+			err = &NotLeader{Leader: -1, Epoch: -1}
+		}
+		done(err)
+		return nil
+	}
+	if p.log.View().HighWatermark >= offset {
+		p.mu.Unlock()
+		done(nil)
+		return nil
+	}
+	w := &ack{offset: offset, done: done}
+	heap.Push(&p.waiting, w)
+	p.mu.Unlock()
+	return func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if w.index < 0 {
+			return false
+		}
+		heap.Remove(&p.waiting, w.index)
+		return true
+	}
+}
+
+// watch marks the part dirty whenever something changes that its client would want to know.
+func (p *Partition) watch(part *fetch.Part) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var next []*fetch.Part
+	if old := p.watchers.Load(); old != nil {
+		next = append(next, *old...)
+	}
+	next = append(next, part)
+	p.watchers.Store(&next)
+	part.Watched = p
+}
+
+// Unwatch ends a watch. Package fetch calls it.
+func (p *Partition) Unwatch(part *fetch.Part) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.watchers.Load()
+	if old == nil {
+		return
+	}
+	next := slices.Clone(*old)
+	if i := slices.Index(next, part); i >= 0 {
+		next = slices.Delete(next, i, i+1)
+	}
+	p.watchers.Store(&next)
+}
+
+func (p *Partition) changed() {
+	if w := p.watchers.Load(); w != nil {
+		for _, part := range *w {
+			part.Changed()
+		}
+	}
+}
+
+// OnHighWatermark calls f, which must not block, after each rise of the high watermark.
+func (p *Partition) OnHighWatermark(f func(hw int64)) (stop func()) {
+	l := &hwListener{f: f}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var next []*hwListener
+	if old := p.onHW.Load(); old != nil {
+		next = append(next, *old...)
+	}
+	next = append(next, l)
+	p.onHW.Store(&next)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		rest := slices.DeleteFunc(slices.Clone(*p.onHW.Load()), func(o *hwListener) bool { return o == l })
+		p.onHW.Store(&rest)
+	}
+}

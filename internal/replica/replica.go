@@ -1,0 +1,292 @@
+// Package replica holds the partitions of a node: append and read at the leader, the waits of acks=all and of
+// fetches that want more than there is, and the change of leaders as the metadata says.
+//
+// Who calls what:
+//   - the publisher of the metadata calls Set.Apply, one call at a time, in the order of the log;
+//   - package api calls Produce, Await, Fetch and the offset look-ups from any goroutine;
+//   - package coordinator appends to and reads its own partitions through Set.Append and Set.ReadTo.
+//
+// No call waits: what is not there yet is answered through a callback. Callbacks run without any lock held, on the
+// goroutine that made the news or on one of their own.
+//
+// Lock order: Set.mu, then nothing. Partition.mu, then nothing. The log's own lock is never taken under either.
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/logdir"
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// Config says what a Set works with. All fields are needed.
+type Config struct {
+	Self   int32 // this broker's id
+	Dirs   *logdir.Dirs
+	Codecs *record.Codecs
+	Logger *slog.Logger
+	Now    func() time.Time
+	// Topic gives the parts of a topic's configuration that are not the log's own.
+	Topic func(name string) TopicConfig
+}
+
+// TopicConfig is what a partition needs to know of its topic beside storage.Config.
+type TopicConfig struct {
+	Log    storage.Config
+	MinISR int // min.insync.replicas
+}
+
+// Set is all partitions of a node.
+type Set struct {
+	self   int32
+	dirs   *logdir.Dirs
+	codecs *record.Codecs
+	logger *slog.Logger
+	now    func() time.Time
+	topic  func(string) TopicConfig
+
+	mu     sync.RWMutex // guards the maps; what they hold guards itself
+	byID   map[schema.UUID]*topicSet
+	byName map[string]*topicSet
+	closed bool
+
+	runner
+}
+
+type topicSet struct {
+	name       string
+	id         schema.UUID
+	partitions map[int32]*Partition
+}
+
+// New makes an empty set; Apply fills it.
+func New(c Config) *Set {
+	return &Set{self: c.Self, dirs: c.Dirs, codecs: c.Codecs, logger: c.Logger, now: c.Now, topic: c.Topic,
+		byID: map[schema.UUID]*topicSet{}, byName: map[string]*topicSet{}}
+}
+
+// Named finds a partition of this node by topic name: ErrUnknownPartition if it has none.
+func (s *Set) Named(topic string, partition int32) (*Partition, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if t := s.byName[topic]; t != nil {
+		if p := t.partitions[partition]; p != nil {
+			return p, nil
+		}
+	}
+	return nil, ErrUnknownPartition
+}
+
+// Identified finds a partition of this node by topic id: ErrUnknownTopicID if no such topic has a replica here,
+// ErrUnknownPartition if the topic has no such partition here.
+func (s *Set) Identified(id schema.UUID, partition int32) (*Partition, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.byID[id]
+	if t == nil {
+		return nil, ErrUnknownTopicID
+	}
+	if p := t.partitions[partition]; p != nil {
+		return p, nil
+	}
+	return nil, ErrUnknownPartition
+}
+
+// Partitions lists every partition of this node, in no order.
+func (s *Set) Partitions() []*Partition {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []*Partition
+	for _, t := range s.byID { // order does not matter to callers
+		for _, p := range t.partitions {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Apply takes in new metadata: partitions of this node are created, change their role, or go.
+func (s *Set) Apply(d *metadata.Delta, image *metadata.Image) error {
+	now := s.now()
+	changes := d.Topics()
+	for _, t := range changes.Deleted {
+		s.delete(t)
+	}
+	var first error
+	keep := func(err error) {
+		if err != nil && first == nil {
+			first = err
+		}
+	}
+	for _, c := range changes.Changed {
+		t, ok := image.TopicByID(c.ID)
+		if !ok {
+			continue
+		}
+		for _, index := range c.Partitions {
+			keep(s.place(t, index, now))
+		}
+	}
+	return first
+}
+
+// place makes this node's replica of a partition what the metadata says.
+func (s *Set) place(t *metadata.Topic, index int32, now time.Time) error {
+	m := t.Partitions[index]
+	mine := false
+	var dir schema.UUID
+	for i, id := range m.Replicas {
+		if id == s.self {
+			mine = true
+			if i < len(m.Directories) {
+				dir = m.Directories[i]
+			}
+		}
+	}
+	p, err := s.Identified(t.ID, index)
+	if !mine {
+		if err == nil {
+			s.remove(p)
+		}
+		return nil
+	}
+	c := s.topic(t.Name)
+	if err != nil {
+		p = &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s}
+		log := s.dirs.Log(t.ID, index)
+		if log == nil {
+			if log, err = s.dirs.Create(t.Name, t.ID, index, dir); err != nil {
+				s.logger.Error("a replica could not be created", "topic", t.Name, "partition", index, "error", err)
+			}
+		}
+		p.log = log
+		p.role.Store(&role{Leader: -1, Epoch: -1, Offline: log == nil})
+		s.add(p)
+	}
+	if err := p.become(m, c.MinISR, now); err != nil {
+		return fmt.Errorf("replica %s-%d: %w", t.Name, index, err)
+	}
+	return nil
+}
+
+func (s *Set) add(p *Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.byID[p.ID]
+	if t == nil {
+		t = &topicSet{name: p.Topic, id: p.ID, partitions: map[int32]*Partition{}}
+		s.byID[p.ID] = t
+		s.byName[p.Topic] = t
+	}
+	t.partitions[p.Index] = p
+}
+
+// delete removes a topic's replicas and their logs.
+func (s *Set) delete(id schema.UUID) {
+	s.mu.RLock()
+	var gone []*Partition
+	if t := s.byID[id]; t != nil {
+		for _, p := range t.partitions { // order does not matter: each goes for itself
+			gone = append(gone, p)
+		}
+	}
+	s.mu.RUnlock()
+	for _, p := range gone {
+		s.remove(p)
+	}
+}
+
+// remove takes one replica out of the set, ends its waiters and removes its log.
+func (s *Set) remove(p *Partition) {
+	s.mu.Lock()
+	if t := s.byID[p.ID]; t != nil {
+		delete(t.partitions, p.Index)
+		if len(t.partitions) == 0 {
+			delete(s.byID, p.ID)
+			if s.byName[p.Topic] == t {
+				delete(s.byName, p.Topic)
+			}
+		}
+	}
+	s.mu.Unlock()
+	r := *p.role.Load()
+	r.Leads, r.Deleted = false, true
+	p.role.Store(&r)
+	p.resign(ErrUnknownPartition)
+	if p.log == nil {
+		return
+	}
+	if err := s.dirs.Delete(p.ID, p.Index); err != nil {
+		s.logger.Error("a replica's log could not be removed", "topic", p.Topic, "partition", p.Index, "error", err)
+	}
+}
+
+// Configure takes in a live change of a topic's configuration.
+func (s *Set) Configure(topic string) {
+	c := s.topic(topic)
+	s.dirs.SetTopicConfig(topic, c.Log)
+	s.mu.RLock()
+	var ps []*Partition
+	if t := s.byName[topic]; t != nil {
+		for _, p := range t.partitions { // order does not matter: each for itself
+			ps = append(ps, p)
+		}
+	}
+	s.mu.RUnlock()
+	for _, p := range ps {
+		p.setMinISR(c.MinISR)
+	}
+}
+
+// Names lists the topics that have a replica here, in no order.
+func (s *Set) Names() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	names := make([]string, 0, len(s.byName))
+	for n := range s.byName { // order does not matter to callers
+		names = append(names, n)
+	}
+	return names
+}
+
+// Stats are gauges over all partitions (the metrics ReplicaManager names).
+type Stats struct {
+	Partitions, Leaders, Offline, UnderReplicated, UnderMinISR, AtMinISR int
+}
+
+// Stats of the set now.
+func (s *Set) Stats() Stats {
+	var st Stats
+	for _, p := range s.Partitions() {
+		r := p.role.Load()
+		st.Partitions++
+		if r.Offline {
+			st.Offline++
+		}
+		if !r.Leads {
+			continue
+		}
+		st.Leaders++
+		p.mu.Lock()
+		if l := p.leader; l != nil {
+			a := l.Assignment()
+			if len(a.ISR) < len(a.Replicas) {
+				st.UnderReplicated++
+			}
+			switch min := l.EffectiveMinISR(); {
+			case len(a.ISR) < min:
+				st.UnderMinISR++
+			case len(a.ISR) == min:
+				st.AtMinISR++
+			}
+		}
+		p.mu.Unlock()
+	}
+	return st
+}
