@@ -208,7 +208,15 @@ func TestAllocationsPerRequest(t *testing.T) {
 			}
 		})
 	}
-	small, large := measure(100), measure(900_000)
+	small := measure(100)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	large := measure(900_000)
+	runtime.ReadMemStats(&after)
+	// The request itself, four times for want of a better bound; unpooled frames would be two hundred times it.
+	if n := after.TotalAlloc - before.TotalAlloc; n > 20<<20 {
+		t.Fatalf("200 requests of 900,000 bytes allocated %d bytes: their frames do not return to the pool", n)
+	}
 	t.Logf("%.1f allocations for 100 bytes, %.1f for 900,000", small, large)
 	if small > 12 || large > small+2 {
 		t.Fatalf("%.1f allocations for a small request, %.1f for a large one", small, large)
