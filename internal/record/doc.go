@@ -51,7 +51,8 @@
 //
 // A compressed batch holds, in place of its records, one compressed stream of all of them, in the framing
 // that Kafka's clients agreed on: a gzip member, an LZ4 frame, a zstd frame, and for snappy the block stream of
-// xerial's snappy-java (written by Java clients and librdkafka) or one bare snappy block (written by others).
+// xerial's snappy-java (written by Java's clients and kafka-python) or one bare snappy block (written by librdkafka
+// and franz-go).
 // Of each framing this package writes what every client reads, and reads what every client writes.
 //
 // # Trust

