@@ -41,10 +41,12 @@ type Config struct {
 	Log        Partitions
 	// Image gives the newest metadata.
 	Image func() *metadata.Image
-	// PartitionCount is the number of the topic's partitions, or what it will be made with
-	// (offsets.topic.num.partitions). Nil or no positive number means 50.
-	PartitionCount func() int32
-	Codecs         *record.Codecs
+	// PartitionCount is what the topic will be made with (offsets.topic.num.partitions); once it is there, what it has
+	// counts. Zero means 50.
+	PartitionCount int32
+	// KafkaError gives the Kafka error (kerr) for an error of Log. Nil means that those wrap one already.
+	KafkaError func(error) error
+	Codecs     *record.Codecs
 	// Codec compresses the batches (offsets.topic.compression.codec). Zero means no compression.
 	Codec record.Codec
 	// Now is the clock. Nil means time.Now.
@@ -72,9 +74,9 @@ type Config struct {
 
 // Host runs the shards of one topic. Its methods may be called from any goroutine.
 type Host struct {
-	c     Config
-	refus machine.Machine[machine.Record] // for Refuse only
-	loads chan struct{}                   // one token per load that may run
+	c       Config
+	refuser machine.Machine[machine.Record] // for Refuse only
+	loads   chan struct{}                   // one token per load that may run
 
 	mu     sync.RWMutex
 	shards map[int32]*shard // guarded by mu
@@ -94,6 +96,12 @@ func New(c Config) *Host {
 	def(&c.BatchBytesMax, 1<<20)
 	def(&c.LoadBuffer, 5<<20)
 	def(&c.LoadsMax, 4)
+	if c.PartitionCount <= 0 {
+		c.PartitionCount = 50
+	}
+	if c.KafkaError == nil {
+		c.KafkaError = func(err error) error { return err }
+	}
 	if c.CommitTimeout <= 0 {
 		c.CommitTimeout = 5 * time.Second
 	}
@@ -110,7 +118,7 @@ func New(c Config) *Host {
 		c.Codecs = record.NewCodecs()
 	}
 	return &Host{
-		c: c, refus: c.NewMachine(-1), loads: make(chan struct{}, c.LoadsMax),
+		c: c, refuser: c.NewMachine(-1), loads: make(chan struct{}, c.LoadsMax),
 		shards: map[int32]*shard{}, epochs: map[int32]int32{},
 	}
 }
@@ -171,7 +179,7 @@ func (h *Host) Submit(partition int32, cmd machine.Command, reply func(value any
 		}
 	}
 	if reply != nil {
-		reply(h.refus.Refuse(cmd, err))
+		reply(h.refuser.Refuse(cmd, err))
 	}
 }
 
@@ -199,7 +207,7 @@ func (h *Host) Broadcast(cmd machine.Command, reply func(values []any)) {
 	for i, s := range shards {
 		one := func(value any) { g.set(i, value) }
 		if err := s.submit(item{cmd: cmd, reply: one}); err != nil {
-			one(h.refus.Refuse(cmd, err))
+			one(h.refuser.Refuse(cmd, err))
 		}
 	}
 }
@@ -225,13 +233,10 @@ func (g *gather) set(i int, value any) {
 
 // Partition is where a key (group id, transactional id) has its shard.
 func (h *Host) Partition(key string) int32 {
-	n := int32(50)
-	if h.c.PartitionCount != nil {
-		if count := h.c.PartitionCount(); count > 0 {
-			n = count
-		}
+	if t, ok := h.c.Image().Topic(h.c.Topic); ok && len(t.Partitions) > 0 {
+		return PartitionFor(key, int32(len(t.Partitions)))
 	}
-	return PartitionFor(key, n)
+	return PartitionFor(key, h.c.PartitionCount)
 }
 
 // PartitionFor is Kafka's choice of the coordinator's partition: the absolute value of Java's String.hashCode, which

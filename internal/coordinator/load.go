@@ -34,7 +34,7 @@ func (s *shard) load() error {
 	c := &s.h.c
 	began := c.Now()
 	told := began
-	start, hw, end, err := c.Log.Offsets(c.Topic, s.partition)
+	start, _, end, err := c.Log.Offsets(c.Topic, s.partition)
 	if err != nil {
 		return fmt.Errorf("coordinator: offsets of %s-%d: %w", c.Topic, s.partition, err)
 	}
@@ -57,7 +57,6 @@ func (s *shard) load() error {
 		}
 	}
 	s.m, s.end = l.m, l.from
-	s.raise(hw)
 	c.Logger.Info("coordinator: loaded", "topic", c.Topic, "partition", s.partition, "epoch", s.epoch,
 		"records", l.records, "bytes", l.bytes, "end", l.from, "duration", c.Now().Sub(began))
 	return nil
@@ -132,6 +131,19 @@ func (l *loader) batch(b record.Batch) error {
 		}
 		l.records++
 	}
+}
+
+// subscribe follows the partition's high watermark: first the subscription, then a look, so that no move is missed.
+func (s *shard) subscribe() (stop func()) {
+	c := &s.h.c
+	stop = c.Log.OnHighWatermark(c.Topic, s.partition, func(hw int64) {
+		s.raise(hw)
+		s.poke()
+	})
+	if _, hw, _, err := c.Log.Offsets(c.Topic, s.partition); err == nil {
+		s.raise(hw)
+	}
+	return stop
 }
 
 // raise notes a high watermark. Calls may overtake each other, so it never falls.

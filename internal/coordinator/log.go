@@ -2,7 +2,8 @@ package coordinator
 
 import "github.com/klamm-io/klamm/internal/record"
 
-// Partitions is what shards need of the logs of their topic. Errors wrap a Kafka error (kerr) where there is one:
+// Partitions is what shards need of the logs of their topic. Errors wrap a Kafka error (kerr) where there is one, or
+// Config.KafkaError gives it:
 // NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS, MESSAGE_TOO_LARGE, KAFKA_STORAGE_ERROR, INVALID_PRODUCER_EPOCH.
 // The methods are called from the goroutines of many shards at once, but for one partition from one at a time.
 type Partitions interface {

@@ -26,15 +26,12 @@ func (s *shard) start(old *shard) {
 
 // run is the life of a shard until stop.
 func (s *shard) run() {
-	unsubscribe := s.h.c.Log.OnHighWatermark(s.h.c.Topic, s.partition, func(hw int64) {
-		s.raise(hw)
-		s.poke()
-	})
-	defer unsubscribe()
 	if !s.loadUntilDone() {
 		<-s.stopping
 		return
 	}
+	defer s.subscribe()()
+	s.setPhase(active)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for s.broken == nil {
@@ -57,17 +54,16 @@ func (s *shard) run() {
 
 // loadUntilDone loads the log, again and again while it cannot be read. False says that the shard will not work.
 func (s *shard) loadUntilDone() bool {
-	select {
-	case s.h.loads <- struct{}{}:
-		defer func() { <-s.h.loads }()
-	case <-s.stopping:
-		return false
-	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		select {
+		case s.h.loads <- struct{}{}:
+		case <-s.stopping:
+			return false
+		}
 		err := s.load()
+		<-s.h.loads
 		switch {
 		case err == nil:
-			s.setPhase(active)
 			return true
 		case errors.Is(err, errStopped):
 			return false

@@ -116,19 +116,28 @@ func (s *shard) submit(it item) error {
 	return nil
 }
 
+// What a shard keeps of its buffers when they are empty: many shards are idle most of the time.
+const (
+	keepItems = 512
+	keepBytes = 64 << 10
+)
+
 // take empties the mailbox.
 func (s *shard) take() []item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	box := s.box
 	s.box, s.taken = s.taken[:0], box
+	if cap(box) > keepItems {
+		s.taken = nil
+	}
 	return box
 }
 
 // refuse is an answer that the machine did not give.
 func (s *shard) refuse(it item, err error) {
 	if it.reply != nil {
-		it.reply(s.h.refus.Refuse(it.cmd, err))
+		it.reply(s.h.refuser.Refuse(it.cmd, err))
 	}
 }
 
@@ -270,6 +279,7 @@ func (s *shard) open(now time.Time, p *machine.Producer) {
 	b.since = now
 	if p != nil {
 		b.builder.ProducerID, b.builder.ProducerEpoch, b.builder.Transactional = p.ID, p.Epoch, p.Transactional
+		b.builder.BaseSequence = 0 // nobody checks it, Kafka's coordinators write the same
 	}
 }
 
@@ -285,11 +295,15 @@ func (s *shard) flush(now time.Time) {
 		clear(records)
 		b.entries, b.records = entries[:0], records[:0]
 		clear(b.keys)
+		if b.builder.Size() > keepBytes {
+			b.builder = s.h.c.Codecs.NewBuilder()
+		}
 	}()
 	base, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, b.builder.Bytes())
 	if err != nil {
 		s.h.c.Logger.Warn("coordinator: append failed", "topic", s.h.c.Topic, "partition", s.partition, "epoch", s.epoch,
 			"records", len(records), "err", err)
+		err = s.h.c.KafkaError(err)
 		for _, e := range entries {
 			s.fail(e, err)
 		}
@@ -342,7 +356,7 @@ func (s *shard) mark(now time.Time, it item, marker machine.Marker) {
 	batch := s.h.c.Codecs.EndTxn(end, now.UnixMilli(), marker.Producer.ID, marker.Producer.Epoch)
 	_, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, batch)
 	if err != nil {
-		s.fail(entry{token: it.cmd.Token}, err)
+		s.fail(entry{token: it.cmd.Token}, s.h.c.KafkaError(err))
 		return
 	}
 	res := s.m.Handle(s.input(now), it.cmd)

@@ -23,12 +23,12 @@
 // Each group is in one map, whatever its kind; a kind answers the interface group. Classic groups, whose members
 // rebalance by JoinGroup and SyncGroup and whose leader assigns partitions, are the kind there is today:
 //
-//	            first member joins                     all joined, or time is up
-//	  Empty ───────────────────────▶ PreparingRebalance ────────────────────▶ CompletingRebalance
-//	    ▲                              │   ▲  ▲                                    │        │
-//	    │  no member is left           │   │  └──── join, leave, expiry, no sync ──┘        │ leader's sync
-//	    └──────────────────────────────┘   │                                                ▼ is written
-//	                                       └───────── join, leave, expiry, no sync ────── Stable
+//	          first member joins                     all joined, or time is up
+//	Empty ───────────────────────▶ PreparingRebalance ────────────────────▶ CompletingRebalance
+//	  ▲                              │   ▲  ▲                                    │        │
+//	  │  no member is left           │   │  └──── join, leave, expiry, no sync ──┘        │ leader's sync
+//	  └──────────────────────────────┘   │                                                ▼ is written
+//	                                     └───────── join, leave, expiry, no sync ────── Stable
 //
 // Who waits, session deadlines and pending members are soft: a failed append or a new coordinator may lose them, and
 // clients come again. The generation and its members become durable with the leader's SyncGroup: that result carries

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -17,7 +16,7 @@ import (
 
 // harness drives a machine as its host does: decide, append, apply, reply. The log is a slice.
 type harness struct {
-	t     testing.TB
+	t     interface{ Fatalf(string, ...any) }
 	m     *Machine
 	now   time.Time
 	began time.Time
@@ -27,6 +26,7 @@ type harness struct {
 	token machine.Token
 	fail  error // appends fail with this
 
+	refused map[machine.Token]bool // callers that were told of a failed append: what comes later goes nowhere
 	answers map[machine.Token]any
 	names   []string // member ids in the order of their appearance, shown as $1, $2
 	out     strings.Builder
@@ -39,11 +39,11 @@ type logged struct {
 	marker *machine.Marker
 }
 
-func newHarness(t testing.TB, c Config) *harness {
+func newHarness(t interface{ Fatalf(string, ...any) }, c Config) *harness {
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return &harness{
 		t: t, m: New(c), now: began, began: began, rand: rand.New(rand.NewPCG(1, 2)),
-		open: map[machine.Token]machine.Command{}, answers: map[machine.Token]any{},
+		open: map[machine.Token]machine.Command{}, answers: map[machine.Token]any{}, refused: map[machine.Token]bool{},
 	}
 }
 
@@ -88,6 +88,7 @@ func (h *harness) step(cmd machine.Command) {
 
 func (h *harness) refuse(token machine.Token) {
 	if cmd, ok := h.open[token]; ok {
+		h.refused[token] = true
 		h.reply(token, h.m.Refuse(cmd, h.fail))
 	}
 }
@@ -95,7 +96,7 @@ func (h *harness) refuse(token machine.Token) {
 func (h *harness) reply(token machine.Token, value any) {
 	cmd, ok := h.open[token]
 	if !ok {
-		if h.fail == nil && h.answers[token] == nil {
+		if !h.refused[token] {
 			h.t.Fatalf("reply to token %d, which nobody waits for: %v", token, value)
 		}
 		return

@@ -3,6 +3,7 @@ package group
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -345,8 +346,8 @@ func (m *Machine) completeJoin(t *turn, g *classic) {
 		}
 	}
 	if !g.electJoined() && len(g.members) > 0 {
-		// Static members only, and none has come: wait for their sessions to end.
-		m.setJoinTimer(t, g, joinEnds, g.rebalanceTimeout())
+		// Static members only, and none has come: wait for their sessions to end. The timeout may be 0.
+		m.setJoinTimer(t, g, joinEnds, max(g.rebalanceTimeout(), time.Second.Milliseconds()))
 		return
 	}
 	g.generation++
