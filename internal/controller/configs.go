@@ -214,14 +214,24 @@ func (c *Controller) altered(r resource, current map[string]string, a alteration
 	if !ok {
 		old, _ = c.options.Configs.Default(r.Type, a.name)
 	}
+	if len(*a.value) > schema.MaxString {
+		return nil, tooLong()
+	}
 	list := slices.DeleteFunc(strings.Split(old, ","), func(s string) bool { return s == "" })
-	for _, item := range splitAsJava(*a.value) {
-		at := slices.Index(list, item)
-		switch {
-		case a.op == opAppend && at < 0:
-			list = append(list, item)
-		case a.op == opSubtract && at >= 0:
-			list = slices.Delete(list, at, at+1)
+	times := map[string]int{}
+	if a.op == opSubtract {
+		for _, item := range splitAsJava(*a.value) {
+			times[item]++
+		}
+		list = slices.DeleteFunc(list, func(item string) bool { times[item]--; return times[item] >= 0 })
+	} else {
+		for _, item := range list {
+			times[item]++
+		}
+		for _, item := range splitAsJava(*a.value) {
+			if times[item]++; times[item] == 1 {
+				list = append(list, item)
+			}
 		}
 	}
 	value := strings.Join(list, ",")
@@ -278,11 +288,15 @@ func (c *Controller) checkChange(r resource, change *schema.Config) error {
 		return refuse(kerr.InvalidConfig, "The cordoned.log.dirs configuration value cannot be set because it requires metadata.version >= %s",
 			metadata.MetadataVersionName(metadata.MVCordonedLogDirs))
 	case change.Value != nil && len(*change.Value) > schema.MaxString:
-		return refuse(kerr.InvalidConfig, "The configuration value cannot be added because it exceeds the maximum value size of %d bytes.", schema.MaxString)
+		return tooLong()
 	case len(change.Name) > schema.MaxString:
 		return refuse(kerr.InvalidConfig, "The configuration key exceeds %d bytes.", schema.MaxString)
 	}
 	return nil
+}
+
+func tooLong() error {
+	return refuse(kerr.InvalidConfig, "The configuration value cannot be added because it exceeds the maximum value size of %d bytes.", schema.MaxString)
 }
 
 func checkResourceName(r resource) error {

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -59,22 +58,27 @@ type featureUpdate struct {
 // updateFeatures answers UpdateFeatures (KIP-584, 778, 1022): all updates or none.
 func (c *Controller) updateFeatures(op *operation, req *kmsg.UpdateFeaturesRequest) (any, error) {
 	var updates []featureUpdate
+	at := map[string]int{}
 	for _, f := range req.FeatureUpdates {
 		u := featureUpdate{f.Feature, f.MaxVersionLevel, f.UpgradeType}
 		if req.Version == 0 {
 			u.kind = typeUpgrade
 		}
-		updates = slices.DeleteFunc(updates, func(have featureUpdate) bool { return have.name == u.name })
+		if i, twice := at[u.name]; twice {
+			updates[i] = u
+			continue
+		}
+		at[u.name] = len(updates)
 		updates = append(updates, u)
 	}
 	wanted := func(name string) int16 {
-		if i := slices.IndexFunc(updates, func(u featureUpdate) bool { return u.name == name }); i >= 0 {
+		if i, ok := at[name]; ok {
 			return updates[i].level
 		}
 		return c.finalised(name)
 	}
 	resp := req.ResponseKind().(*kmsg.UpdateFeaturesResponse)
-	if slices.ContainsFunc(updates, func(u featureUpdate) bool { return u.name == metadata.ELRVersionFeature && u.level > 0 }) {
+	if i, ok := at[metadata.ELRVersionFeature]; ok && updates[i].level > 0 {
 		c.elrSafety(op)
 	}
 	for _, u := range updates {
@@ -90,8 +94,9 @@ func (c *Controller) updateFeatures(op *operation, req *kmsg.UpdateFeaturesReque
 		op.records = nil
 	}
 	if req.Version <= 1 {
+		none := "NONE" // what Kafka sends with error code 0
 		for _, f := range req.FeatureUpdates {
-			resp.Results = append(resp.Results, kmsg.UpdateFeaturesResponseResult{Feature: f.Feature})
+			resp.Results = append(resp.Results, kmsg.UpdateFeaturesResponseResult{Feature: f.Feature, ErrorMessage: &none})
 		}
 	}
 	return resp, nil

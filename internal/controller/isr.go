@@ -10,10 +10,13 @@ import (
 // alterPartition answers AlterPartition (KIP-497, 704, 841, 903): a leader asks for another ISR. Versions below 2 name
 // topics instead of ids and are not served, as in Kafka 4.
 func (c *Controller) alterPartition(op *operation, req *kmsg.AlterPartitionRequest) (any, error) {
+	resp := req.ResponseKind().(*kmsg.AlterPartitionResponse)
+	if len(req.Topics) == 0 {
+		return resp, nil // as Kafka, whoever asks
+	}
 	if _, err := c.checkBrokerEpoch(req.BrokerID, req.BrokerEpoch); err != nil {
 		return nil, err
 	}
-	resp := req.ResponseKind().(*kmsg.AlterPartitionResponse)
 	op.split = true
 	for i := range req.Topics {
 		out := kmsg.NewAlterPartitionResponseTopic()

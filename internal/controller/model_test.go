@@ -44,8 +44,10 @@ type model struct {
 	lives map[int32]int
 }
 
-func (m *model) int(label string, low, high int) int { return rapid.IntRange(low, high).Draw(m.rt, label) }
-func (m *model) bool(label string) bool              { return rapid.Bool().Draw(m.rt, label) }
+func (m *model) int(label string, low, high int) int {
+	return rapid.IntRange(low, high).Draw(m.rt, label)
+}
+func (m *model) bool(label string) bool { return rapid.Bool().Draw(m.rt, label) }
 
 func (m *model) step() {
 	m.h.Refuse = m.int("refuse", 0, 20) == 0
@@ -162,6 +164,9 @@ func (m *model) alterISR() {
 		if replica == p.Leader || m.int("in", 0, 3) > 0 {
 			in.NewEpochISR = append(in.NewEpochISR, newISR{BrokerID: replica, BrokerEpoch: m.epoch(replica)})
 		}
+	}
+	if m.int("odd one in", 0, 9) == 0 {
+		in.NewEpochISR = append(in.NewEpochISR, newISR{BrokerID: m.broker(), BrokerEpoch: -1})
 	}
 	req.Topics = []kmsg.AlterPartitionRequestTopic{{TopicID: t.ID, Partitions: []kmsg.AlterPartitionRequestTopicPartition{in}}}
 	m.h.Request(req)
@@ -302,6 +307,11 @@ func (m *model) unsound(p *partition) string {
 		return "ELR without its feature"
 	case len(without(p.ELR, p.ISR)) != len(p.ELR):
 		return "ISR and ELR overlap"
+	}
+	for _, id := range p.ISR {
+		if b, ok := m.h.Mirror.Broker(id); len(p.ISR) > 1 && (!ok || b.Fenced) {
+			return "a fenced or unregistered broker is in an ISR that others are in"
+		}
 	}
 	if p.Leader != noLeader {
 		if b, ok := m.h.Mirror.Broker(p.Leader); !ok || b.Fenced {
