@@ -103,7 +103,7 @@ type Recovery struct {
 	BytesScanned    int64 // bytes of those batches
 	BytesTruncated  int64 // bytes of torn or corrupt batches, cut off
 	SegmentsDeleted int   // segments behind a corrupt one, or beyond a log that ends before its start
-	IndexesRebuilt  int   // segments below the recovery point whose indexes were missing or insane
+	IndexesRebuilt  int   // segments whose indexes were missing or insane
 	FilesRemoved    int   // leftovers: .deleted, .cleaned, orphaned indexes and snapshots
 	FilesSwapped    int   // .swap files that got their final name
 	// ProducersRebuiltFrom is the offset from which batch headers were read to rebuild the producers' state; -1 if a

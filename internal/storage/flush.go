@@ -2,8 +2,8 @@ package storage
 
 import (
 	"errors"
+	"math"
 	"path/filepath"
-	"slices"
 	"sort"
 	"time"
 )
@@ -11,6 +11,7 @@ import (
 // flushing is what a flush has to make durable.
 type flushing struct {
 	upTo        int64
+	next        int64 // base of the first segment that is not included
 	truncations int
 	handles     []*handle // acquired
 	snaps       []int64
@@ -37,17 +38,22 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 		defer l.mu.Unlock()
 		return nil, l.refuse()
 	}
-	f := &flushing{upTo: min(upTo, l.end), truncations: l.truncations, dir: l.dir, dirDirty: l.dirDirty, snaps: l.freshSnaps}
+	f := &flushing{upTo: min(upTo, l.end), truncations: l.truncations, dir: l.Dir(), dirDirty: l.dirDirty, snaps: l.freshSnaps}
 	if f.upTo <= l.recoveryPoint && !closing {
 		l.mu.Unlock()
 		return nil, nil
 	}
-	from := max(0, sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > l.recoveryPoint })-1)
+	begin := min(l.recoveryPoint, l.unsure)
+	from := max(0, sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > begin })-1)
 	to := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base >= f.upTo })
 	if closing {
 		to = len(l.segments)
 	}
 	list := l.segments[from:max(from, to)]
+	f.next = math.MaxInt64
+	if to < len(l.segments) {
+		f.next = l.segments[to].base
+	}
 	l.dirDirty, l.freshSnaps = false, nil
 	l.mu.Unlock()
 	for _, s := range list {
@@ -75,6 +81,7 @@ func (l *Log) gatherSegment(f *flushing, s *segment) error {
 			return err
 		}
 		handles = append(handles, x.unsynced()...)
+		f.dirDirty = f.dirDirty || x.aborts.durable <= 0 && x.aborts.len() > 0 // the file may be new
 		y := *x
 		y.wrote(x)
 		y.synced()
@@ -129,6 +136,9 @@ func (l *Log) sync(f *flushing) error {
 	defer l.mu.Unlock()
 	if l.truncations == f.truncations {
 		l.recoveryPoint = max(l.recoveryPoint, f.upTo)
+		if l.unsure < f.next {
+			l.unsure = f.next
+		}
 	}
 	return nil
 }
@@ -187,27 +197,37 @@ func (l *Log) Rename(dir string) error {
 	defer l.files.Unlock()
 	l.epochFile.Lock()
 	defer l.epochFile.Unlock()
-	l.mu.Lock()
-	old, segments := l.dir, l.segments
-	l.mu.Unlock()
-	if err := l.fs.Rename(old, dir); err != nil {
+	if err := l.move(dir); err != nil {
 		return l.doom(l.fileError(filepath.Base(dir), err))
-	}
-	for _, s := range segments {
-		for _, f := range s.files() {
-			f.h.moved(filePath(dir, s.base, f.suffix))
-		}
 	}
 	for i := range l.deleted {
 		d := &l.deleted[i]
 		d.at = filepath.Join(dir, filepath.Base(d.at))
 	}
-	l.mu.Lock()
-	l.dir = dir
-	l.mu.Unlock()
 	if err := l.fs.SyncDir(filepath.Dir(dir)); err != nil {
 		return l.doom(l.fileError("..", err))
 	}
+	return nil
+}
+
+// move renames the directory while no file in it can be opened by its old path.
+func (l *Log) move(dir string) error {
+	segments := l.View().segments
+	for _, s := range segments {
+		for _, f := range s.files() {
+			f.h.mu.Lock()
+			defer f.h.mu.Unlock()
+		}
+	}
+	if err := l.fs.Rename(l.Dir(), dir); err != nil {
+		return err
+	}
+	for _, s := range segments {
+		for _, f := range s.files() {
+			f.h.path = filePath(dir, s.base, f.suffix)
+		}
+	}
+	l.dir.Store(&dir)
 	return nil
 }
 
@@ -216,10 +236,10 @@ func (l *Log) Remove() error {
 	err := l.Close(false)
 	l.files.Lock()
 	defer l.files.Unlock()
-	if e := l.fs.RemoveAll(l.dir); e != nil {
+	if e := l.fs.RemoveAll(l.Dir()); e != nil {
 		return errors.Join(err, l.fileError(".", e))
 	}
-	return errors.Join(err, l.fileError("..", l.fs.SyncDir(filepath.Dir(l.dir))))
+	return errors.Join(err, l.fileError("..", l.fs.SyncDir(filepath.Dir(l.Dir()))))
 }
 
 // unsynced are the index files that have entries that are not durable.
@@ -250,5 +270,3 @@ func (x *indexes) dropTails() {
 	x.times.from, x.times.tail = x.times.len(), nil
 	x.aborts.from, x.aborts.tail = x.aborts.len(), nil
 }
-
-var _ = slices.Clone[[]int]

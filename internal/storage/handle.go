@@ -20,7 +20,6 @@ type handle struct {
 
 	mu      sync.Mutex
 	path    string // guarded by mu
-	create  bool   // whether opening creates the file; set before use
 	retired bool   // guarded by mu: it will not be opened again
 }
 
@@ -34,7 +33,12 @@ func adopt(fs vfs.FS, path string, file vfs.File) *handle {
 }
 
 // acquire opens the file if need be, and adds a user. It gives errRetired once the file is to go.
-func (h *handle) acquire() (vfs.File, error) {
+func (h *handle) acquire() (vfs.File, error) { return h.get(vfs.ReadWrite) }
+
+// create is acquire for a file that need not exist.
+func (h *handle) create() (vfs.File, error) { return h.get(vfs.ReadWrite | vfs.Create) }
+
+func (h *handle) get(flags int) (vfs.File, error) {
 	for {
 		n := h.refs.Load()
 		if n == 0 {
@@ -52,10 +56,6 @@ func (h *handle) acquire() (vfs.File, error) {
 	if h.refs.Load() > 0 { // somebody else opened it; while mu is held it is not closed
 		h.refs.Add(1)
 		return h.file, nil
-	}
-	flags := vfs.ReadWrite
-	if h.create {
-		flags |= vfs.Create
 	}
 	f, err := h.fs.OpenFile(h.path, flags, 0o644)
 	if err != nil {
@@ -109,13 +109,6 @@ func (h *handle) rename(path string) error {
 	}
 	h.path = path
 	return nil
-}
-
-// moved says that the directory above got another name.
-func (h *handle) moved(path string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.path = path
 }
 
 func (h *handle) name() string {

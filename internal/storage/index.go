@@ -90,7 +90,7 @@ type index[E entry] struct {
 	from    int // number of the first entry on the heap
 	tail    []E
 	written int // entries that the file has; not above from+len(tail), not below from
-	durable int // entries that were synced, or were in the file when it was opened
+	durable int // entries that were synced, or were in the file when it was opened; -1: the file was cut since
 }
 
 func (x *index[E]) len() int { return x.from + len(x.tail) }
@@ -112,7 +112,7 @@ func (x *index[E]) writeTail() error {
 	for i := x.written - x.from; i < len(x.tail); i++ {
 		buf = appendEntry(buf, &x.tail[i])
 	}
-	f, err := x.file.acquire()
+	f, err := x.file.create()
 	if err != nil {
 		return err
 	}
@@ -177,6 +177,37 @@ func (x *index[E]) search(after func(E) bool) (int, error) {
 		return 0, err
 	}
 	return lo + sort.Search(hi-lo, func(i int) bool { return after(decodeEntry[E](page[i*size:])) }), nil
+}
+
+// each calls f for every entry, until it says no.
+func (x *index[E]) each(f func(*E) bool) error {
+	if x.from > 0 {
+		file, err := x.file.acquire()
+		if err != nil {
+			return err
+		}
+		defer x.file.Release()
+		page := pages.Get().(*[4096]byte)
+		defer pages.Put(page)
+		size := entrySize[E]()
+		for i, per := 0, len(page)/size; i < x.from; i += per {
+			n := min(per, x.from-i)
+			if err := readFull(file, page[:n*size], int64(i)*int64(size)); err != nil {
+				return err
+			}
+			for j := range n {
+				if e := decodeEntry[E](page[j*size:]); !f(&e) {
+					return nil
+				}
+			}
+		}
+	}
+	for i := range x.tail {
+		if !f(&x.tail[i]) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // at gives entry number i, which must exist.

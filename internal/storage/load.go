@@ -21,8 +21,9 @@ import (
 func Open(o Options) (*Log, Recovery, error) {
 	l := &Log{
 		fs: o.FS, topic: o.Topic, partition: o.Partition, codecs: record.NewCodecs(), verify: o.VerifyTransactions,
-		maxTxn: o.MaxTransactionTimeout, dir: o.Dir, epoch: -1, lastFlush: o.Now,
+		maxTxn: o.MaxTransactionTimeout, epoch: -1, lastFlush: o.Now, unsure: math.MaxInt64,
 	}
+	l.dir.Store(&o.Dir)
 	if l.maxTxn <= 0 {
 		l.maxTxn = 15 * time.Minute
 	}
@@ -54,9 +55,11 @@ type loader struct {
 // loading is a segment on its way. Only the last one, and those that were read, have what active adds to a segment.
 type loading struct {
 	active
-	read    bool  // active is filled in
-	end     int64 // offset behind the last batch, if read
-	damaged bool  // its indexes are missing or insane
+	read bool // active is filled in
+	// knownAborts is the offset below which the aborted transactions are in the index already.
+	knownAborts int64
+	end         int64 // offset behind the last batch, if read
+	damaged     bool  // its indexes are missing or insane
 }
 
 func (ld *loader) load() error {
@@ -73,7 +76,7 @@ func (ld *loader) load() error {
 	if err := ld.collect(names); err != nil {
 		return err
 	}
-	if ld.l.epochs, err = readEpochs(ld.l.fs, filepath.Join(ld.l.dir, fileEpochs)); err != nil {
+	if ld.l.epochs, err = readEpochs(ld.l.fs, filepath.Join(ld.l.Dir(), fileEpochs)); err != nil {
 		return ld.l.fileError(fileEpochs, err)
 	}
 	if strings.HasSuffix(ld.o.Dir, deleteDirSuffix) {
@@ -105,13 +108,13 @@ func (s *segment) retire() {
 // list lists the directory, and makes it if it is not there.
 func (ld *loader) list() ([]string, error) {
 	l := ld.l
-	names, err := l.fs.List(l.dir)
+	names, err := l.fs.List(l.Dir())
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := l.fs.MkdirAll(l.dir, 0o755); err != nil {
+		if err := l.fs.MkdirAll(l.Dir(), 0o755); err != nil {
 			return nil, l.fileError(".", err)
 		}
 		l.dirDirty = true
-		return nil, l.fileError("..", l.fs.SyncDir(filepath.Dir(l.dir)))
+		return nil, l.fileError("..", l.fs.SyncDir(filepath.Dir(l.Dir())))
 	}
 	return names, l.fileError(".", err)
 }
@@ -119,7 +122,7 @@ func (ld *loader) list() ([]string, error) {
 // identify compares partition.metadata with the topic that the caller expects, and writes it if it is missing.
 func (ld *loader) identify() error {
 	l := ld.l
-	have, err := readPartition(l.fs, filepath.Join(l.dir, filePartition))
+	have, err := readPartition(l.fs, filepath.Join(l.Dir(), filePartition))
 	if err != nil {
 		return l.fileError(filePartition, err)
 	}
@@ -131,7 +134,7 @@ func (ld *loader) identify() error {
 		}
 		have = want
 	case want != schema.ZeroUUID && have != want:
-		return &InconsistentTopicID{Dir: l.dir, Have: have, Want: want}
+		return &InconsistentTopicID{Dir: l.Dir(), Have: have, Want: want}
 	}
 	l.topicID = have
 	return nil
@@ -207,7 +210,7 @@ func (ld *loader) swap(kept, swap []string, firstCleaned int64) ([]string, error
 	}
 	for _, name := range valid {
 		final := strings.TrimSuffix(name, suffixSwap)
-		err := ld.l.fs.Rename(filepath.Join(ld.l.dir, name), filepath.Join(ld.l.dir, final))
+		err := ld.l.fs.Rename(filepath.Join(ld.l.Dir(), name), filepath.Join(ld.l.Dir(), final))
 		if err != nil {
 			return nil, ld.l.fileError(name, err)
 		}
@@ -221,7 +224,7 @@ func (ld *loader) swap(kept, swap []string, firstCleaned int64) ([]string, error
 
 // endOf reads the offset behind the last batch of a file.
 func (ld *loader) endOf(name string, base int64) (int64, error) {
-	f, err := ld.l.fs.OpenFile(filepath.Join(ld.l.dir, name), 0, 0)
+	f, err := ld.l.fs.OpenFile(filepath.Join(ld.l.Dir(), name), 0, 0)
 	if err != nil {
 		return 0, ld.l.fileError(name, err)
 	}
@@ -248,7 +251,7 @@ func (ld *loader) endOf(name string, base int64) (int64, error) {
 func (ld *loader) remove(name string) error {
 	ld.rec.FilesRemoved++
 	ld.l.dirDirty = true
-	return ld.l.fileError(name, removeIfThere(ld.l.fs, filepath.Join(ld.l.dir, name)))
+	return ld.l.fileError(name, removeIfThere(ld.l.fs, filepath.Join(ld.l.Dir(), name)))
 }
 
 // collect finds the segments and snapshots, and drops indexes whose segment is gone.
@@ -284,7 +287,7 @@ func (ld *loader) collect(names []string) error {
 // segment adds a segment without opening its files: sizes tell whether its indexes can be what they should.
 func (ld *loader) segment(base int64, has map[string]bool) error {
 	l := ld.l
-	s := newSegment(l.fs, l.dir, base)
+	s := newSegment(l.fs, l.Dir(), base)
 	info, err := l.fs.Stat(s.log.name())
 	if err != nil {
 		return fail(s.log, -1, err)
@@ -332,11 +335,11 @@ func (ld *loader) settleStart() (int64, error) {
 	}
 	if len(ld.segs) == 0 {
 		l.end = start
-		s, err := createSegment(l.fs, l.dir, start)
+		s, err := createSegment(l.fs, l.Dir(), start)
 		if err != nil {
 			return 0, l.fileError(fileName(start, suffixLog), err)
 		}
-		ld.segs = []*loading{{active: s.activate(jitterOf(ld.cfg, l.dir, start), ld.o.Now), read: true}}
+		ld.segs = []*loading{{active: s.activate(jitterOf(ld.cfg, l.Dir(), start), ld.o.Now), read: true}}
 		l.dirDirty = true
 	}
 	return max(start, ld.segs[0].base), nil
@@ -365,7 +368,7 @@ func (ld *loader) dropSnapshots(which func(int64) bool) error {
 func (ld *loader) finish(start int64) error {
 	l := ld.l
 	if len(ld.segs) == 0 { // a directory that waits for its removal, and has nothing
-		ld.segs = []*loading{{active: newSegment(l.fs, l.dir, start).activate(0, ld.o.Now), read: true}}
+		ld.segs = []*loading{{active: newSegment(l.fs, l.Dir(), start).activate(0, ld.o.Now), read: true}}
 		l.end = start
 	}
 	for _, s := range ld.segs {

@@ -25,6 +25,7 @@ type Log struct {
 	verify    bool
 	maxTxn    time.Duration
 
+	dir    atomic.Pointer[string]
 	config atomic.Pointer[Config]
 	view   atomic.Pointer[View]
 
@@ -32,8 +33,7 @@ type Log struct {
 	files   sync.Mutex
 	deleted []deletedFile
 
-	// epochFile serialises writing leader-epoch-checkpoint; it is taken before mu, and never together with files... unless
-	// by the holder of files.
+	// epochFile serialises writing leader-epoch-checkpoint. It is taken after files and before mu.
 	epochFile sync.Mutex
 
 	// mu guards everything below. While frozen is set, only the holder of files changes the fields that an append changes.
@@ -42,7 +42,6 @@ type Log struct {
 	closed bool
 	failed error // the first failed write or fsync
 
-	dir     string
 	topicID schema.UUID
 
 	segments    []*segment // ascending, the last one is act.segment; never changed in place
@@ -64,6 +63,7 @@ type Log struct {
 	appends int                     // how often, ever
 
 	recoveryPoint int64
+	unsure        int64   // base of the first segment that Open has repaired and no flush has made durable since
 	truncations   int     // how often; a flush that crosses one must not move the recovery point
 	dirDirty      bool    // names changed since the directory was synced
 	freshSnaps    []int64 // snapshots that are not durable yet
@@ -91,11 +91,7 @@ func (l *Log) TopicID() schema.UUID {
 }
 
 // Dir is the directory's present path.
-func (l *Log) Dir() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dir
-}
+func (l *Log) Dir() string { return *l.dir.Load() }
 
 // Config is the configuration in force.
 func (l *Log) Config() Config { return *l.config.Load() }
@@ -187,7 +183,7 @@ func (l *Log) fileError(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &StorageError{Dir: l.dir, File: filepath.Base(name), Offset: -1, Err: err}
+	return &StorageError{Dir: l.Dir(), File: filepath.Base(name), Offset: -1, Err: err}
 }
 
 // publish shows the present state to readers. mu is held.
@@ -311,7 +307,7 @@ func (l *Log) writeEpochs() error {
 	l.epochFile.Lock()
 	defer l.epochFile.Unlock()
 	l.mu.Lock()
-	e, dirty, path := l.epochs, l.epochsDirty, filepath.Join(l.dir, fileEpochs)
+	e, dirty, path := l.epochs, l.epochsDirty, filepath.Join(l.Dir(), fileEpochs)
 	l.epochsDirty = false
 	l.mu.Unlock()
 	if !dirty {
@@ -335,13 +331,13 @@ func (l *Log) SetTopicID(id schema.UUID) error {
 	l.files.Lock()
 	defer l.files.Unlock()
 	l.mu.Lock()
-	have, dir := l.topicID, l.dir
+	have := l.topicID
 	l.mu.Unlock()
 	switch {
 	case have == id:
 		return nil
 	case have != schema.ZeroUUID:
-		return &InconsistentTopicID{Dir: dir, Have: have, Want: id}
+		return &InconsistentTopicID{Dir: l.Dir(), Have: have, Want: id}
 	}
 	if err := l.writePartitionFile(id); err != nil {
 		return err
@@ -354,9 +350,9 @@ func (l *Log) SetTopicID(id schema.UUID) error {
 
 // writePartitionFile writes partition.metadata, durably: before the first record is. DETAILS 28.
 func (l *Log) writePartitionFile(id schema.UUID) error {
-	err := writeWhole(l.fs, filepath.Join(l.dir, filePartition), encodePartition(id))
+	err := writeWhole(l.fs, filepath.Join(l.Dir(), filePartition), encodePartition(id))
 	if err == nil {
-		err = l.fs.SyncDir(l.dir)
+		err = l.fs.SyncDir(l.Dir())
 	}
 	return l.fileError(filePartition, err)
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
@@ -75,7 +74,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 	if err != nil {
 		return l.doom(err)
 	}
-	seg, err := createSegment(l.fs, l.dir, base)
+	seg, err := createSegment(l.fs, l.Dir(), base)
 	if err != nil {
 		return l.doom(l.fileError(fileName(base, suffixLog), err))
 	}
@@ -88,7 +87,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 	}
 	l.producers.end = base
 	l.segments = append(slices.Clip(l.segments), seg)
-	l.act = seg.activate(jitterOf(cfg, l.dir, base), now)
+	l.act = seg.activate(jitterOf(cfg, l.Dir(), base), now)
 	l.dirDirty = true
 	if l.hw.offset == l.end {
 		l.hw = l.place(l.end)
@@ -113,7 +112,7 @@ func (l *Log) snapshot(offset int64, sync bool) (bool, error) {
 	if offset <= p.lastSnap {
 		return false, nil
 	}
-	path := filePath(l.dir, offset, suffixSnapshot)
+	path := filePath(l.Dir(), offset, suffixSnapshot)
 	if err := writeSnapshot(l.fs, path, p.entries(), sync); err != nil {
 		return false, l.fileError(path, err)
 	}
@@ -172,5 +171,3 @@ func (x *indexes) wrote(w *indexes) {
 func (x *indexes) largest(base int64) (ts, offset int64) {
 	return x.last.ts, base + int64(x.last.rel)
 }
-
-var _ = record.NoTimestamp

@@ -27,6 +27,7 @@ func (ld *loader) recover() error {
 	for i, s := range ld.segs[:min(from, len(ld.segs))] {
 		if s.damaged {
 			ld.rec.IndexesRebuilt++
+			s.indexes = s.empty()
 			if torn, err := ld.scan(i, 0); err != nil {
 				return err
 			} else if torn {
@@ -43,14 +44,31 @@ func (ld *loader) recover() error {
 			return err
 		}
 		torn, err := ld.scan(i, trusted)
+		if err == nil && ld.segs[i].damaged {
+			ld.rec.IndexesRebuilt++
+			err = ld.keepIndexes(ld.segs[i])
+		}
 		if err != nil {
 			return err
 		}
-		if torn {
+		if torn || ld.breaks(i) {
 			return ld.endAt(i)
 		}
 	}
 	return ld.endAt(len(ld.segs) - 1)
+}
+
+// breaks says whether the next segment does not continue one that was just read. A crash can lose the end of a sealed
+// segment at the boundary of a batch and keep the segment behind it, or bring back a segment that was removed. Where
+// compaction removes records, offsets may be missing rightly.
+func (ld *loader) breaks(i int) bool {
+	s := ld.segs[i]
+	if i+1 == len(ld.segs) || ld.segs[i+1].base == s.end || ld.cfg.Compact && ld.segs[i+1].base > s.end {
+		return false
+	}
+	ld.rec.Corruption = fail(s.log, s.active.size,
+		fmt.Errorf("the segment ends before offset %d, the next one begins with %d", s.end, ld.segs[i+1].base))
+	return true
 }
 
 // endAt makes segment i the last one. The ones behind it go: what they hold does not continue the log.
@@ -58,6 +76,11 @@ func (ld *loader) endAt(i int) error {
 	for _, s := range ld.segs[i+1:] {
 		if err := ld.discard(s); err != nil {
 			return err
+		}
+	}
+	if i+1 < len(ld.segs) {
+		if err := ld.l.fs.SyncDir(ld.l.Dir()); err != nil {
+			return ld.l.fileError(".", err)
 		}
 	}
 	ld.segs = ld.segs[:i+1]
@@ -79,31 +102,33 @@ func (ld *loader) endAt(i int) error {
 	return ld.producers()
 }
 
-// trust gives the position up to which a segment's indexes and batches lie below the recovery point: of the last
-// indexed batch below it. The index entries behind are dropped, there and on the disk. 0 if nothing can be trusted.
+// trust gives the position up to which a segment's indexes and batches lie below the recovery point: behind the last
+// indexed batch below it, or 0. It keeps the index entries up to there, and all aborted transactions that ended below
+// the recovery point: they are durable, and must stay as they are, for after a roll nobody would look at them again.
 func (ld *loader) trust(s *loading) (int64, error) {
+	s.indexes, s.knownAborts = s.empty(), s.base
 	x := s.empty()
 	if s.damaged || ld.o.RecoveryPoint <= s.base || errors.Join(x.offsets.load(), x.times.load(), x.aborts.loadIfThere()) != nil {
 		return 0, nil
 	}
+	na, err := x.aborts.search(func(a schema.AbortedTxn) bool { return a.LastOffset >= ld.o.RecoveryPoint })
+	if err != nil {
+		return 0, fail(s.abortsFile, -1, err)
+	}
+	x.aborts.truncate(na)
+	s.indexes.aborts, s.knownAborts = x.aborts, ld.o.RecoveryPoint
 	rp := ld.o.RecoveryPoint - s.base
 	n, err := x.offsets.search(func(e offsetEntry) bool { return int64(e.rel) >= rp })
 	if err != nil || n == 0 {
-		return 0, err
+		return 0, fail(s.offsetsFile, -1, err)
 	}
 	e, err := x.offsets.at(n - 1)
 	if err != nil {
 		return 0, fail(s.offsetsFile, -1, err)
 	}
-	f, err := s.log.acquire()
-	if err != nil {
-		return 0, fail(s.log, -1, err)
-	}
-	defer s.log.Release()
-	w := newWalk(f, int64(e.pos), s.segment.size)
-	defer w.close()
-	if h, _, err := w.next(); err != nil || h.LastOffset() != s.base+int64(e.rel) {
-		return 0, nil
+	end, err := ld.confirm(s, e)
+	if err != nil || end == 0 {
+		return 0, err
 	}
 	x.offsets.truncate(n)
 	nt, err := x.times.search(func(t timeEntry) bool { return t.rel > e.rel })
@@ -116,25 +141,35 @@ func (ld *loader) trust(s *loading) (int64, error) {
 			return 0, fail(s.timesFile, -1, err)
 		}
 	}
-	na, err := x.aborts.search(func(a schema.AbortedTxn) bool { return a.LastOffset >= s.base+int64(e.rel) })
-	if err != nil {
-		return 0, fail(s.abortsFile, -1, err)
-	}
-	x.aborts.truncate(na)
 	s.indexes = x
-	return int64(e.pos), nil
+	s.sinceIndex = end - int64(e.pos)
+	return end, nil
+}
+
+// confirm looks whether an index entry tells the truth about the batch that it points to, and gives the batch's end; 0 if
+// it does not.
+func (ld *loader) confirm(s *loading, e offsetEntry) (int64, error) {
+	f, err := s.log.acquire()
+	if err != nil {
+		return 0, fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	w := newWalk(f, int64(e.pos), s.segment.size)
+	defer w.close()
+	h, _, err := w.next()
+	if err == io.EOF || isDamage(err) || err == nil && h.LastOffset() != s.base+int64(e.rel) {
+		return 0, nil
+	}
+	return w.pos, fail(s.log, int64(e.pos), err)
 }
 
 // scan reads a segment: the headers up to a trusted position for the producers' sake, everything behind it with its
 // checksums. It fills in s.active, cuts the file off at the first damage, and says whether it did.
 func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
 	s, l := ld.segs[i], ld.l
-	x := s.indexes
-	if trusted == 0 {
-		x = s.empty()
-	}
-	s.active = s.segment.activate(jitterOf(ld.cfg, l.dir, s.base), ld.o.Now)
-	s.indexes, s.read = x, true
+	x, since := s.indexes, s.sinceIndex
+	s.active = s.segment.activate(jitterOf(ld.cfg, l.Dir(), s.base), ld.o.Now)
+	s.indexes, s.sinceIndex, s.read = x, since, true
 	s.maxTime = x.last
 	f, err := s.log.acquire()
 	if err != nil {
@@ -160,13 +195,18 @@ func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
 		ld.rec.BytesTruncated += s.segment.size - s.active.size
 		torn = true
 	}
+	l.unsure = min(l.unsure, s.base)
 	return torn, ld.cut(s, f)
 }
 
 // cut makes the files as long as what was found good. What the indexes have beyond their files, Flush writes.
+//
+// A cut is made durable at once: after a roll the segment may lie below the recovery point, and what was cut off would
+// come back there, unseen, with the next loss of power.
 func (ld *loader) cut(s *loading, f vfs.File) error {
+	ld.l.dirDirty = true
 	if s.segment.size != s.active.size {
-		if err := f.Truncate(s.active.size); err != nil {
+		if err := errors.Join(f.Truncate(s.active.size), f.Sync()); err != nil {
 			return fail(s.log, s.active.size, err)
 		}
 		s.segment.size = s.active.size
@@ -174,21 +214,25 @@ func (ld *loader) cut(s *loading, f vfs.File) error {
 	return s.active.cutIndexes()
 }
 
-// cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing.
+// cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing. The next
+// flush makes that durable, or what was cut off could come back below the recovery point.
 func (a *active) cutIndexes() error {
-	a.offsets.file.create, a.times.file.create = true, true
+	x := &a.indexes
 	err := errors.Join(
-		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, a.indexes.offsets.written*offsetEntrySize)),
-		fail(a.timesFile, -1, cutTo(a.timesFile, a.indexes.times.written*timeEntrySize)))
-	if a.indexes.aborts.written == 0 {
+		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, x.offsets.written*offsetEntrySize)),
+		fail(a.timesFile, -1, cutTo(a.timesFile, x.times.written*timeEntrySize)))
+	x.offsets.durable, x.times.durable = -1, -1
+	if x.aborts.written == 0 {
+		x.aborts.durable = 0
 		a.abortsFile.idle()
 		return errors.Join(err, fail(a.abortsFile, -1, removeIfThere(a.abortsFile.fs, a.abortsFile.name())))
 	}
-	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, a.indexes.aborts.written*txnEntrySize)))
+	x.aborts.durable = -1
+	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, x.aborts.written*txnEntrySize)))
 }
 
 func cutTo(h *handle, size int) error {
-	f, err := h.acquire()
+	f, err := h.create()
 	if err != nil {
 		return err
 	}
@@ -202,8 +246,8 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 	r := batchReader{f: f, pos: s.active.size, end: s.segment.size}
 	next := s.base
 	s.end = s.base
-	if s.active.size > 0 {
-		next = -1 // whatever the trusted part ends with
+	if s.active.size > 0 { // what is trusted ends where the producers' state does
+		next, s.end = l.producers.end, l.producers.end
 	}
 	for {
 		pos := r.pos
@@ -227,7 +271,7 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		if e := b.LeaderEpoch(); e > l.epochs.latest() {
 			l.assignEpoch(e, b.BaseOffset())
 		}
-		if err := l.replay(b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
+		if err := l.replay(&l.producers, b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
 			return err
 		}
 		next = b.LastOffset() + 1
@@ -237,6 +281,9 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 }
 
 func (s *loading) noteAborted(e ended, stable int64) {
+	if e.last < s.knownAborts {
+		return
+	}
 	s.indexes.aborts.append(schema.AbortedTxn{
 		ProducerID: e.producerID, FirstOffset: e.first, LastOffset: e.last, LastStableOffset: stable,
 	})
@@ -281,16 +328,17 @@ func (ld *loader) tail(i int) error {
 	s, l := ld.segs[i], ld.l
 	x, err := s.load()
 	if errors.Is(err, errInsane) {
-		s.damaged = true
+		s.damaged, s.indexes = true, s.empty()
 	} else if err != nil {
 		return fail(s.offsetsFile, -1, err)
 	}
 	if s.damaged {
 		ld.rec.IndexesRebuilt++
+		s.indexes = s.empty()
 		_, err := ld.scan(i, 0)
 		return err
 	}
-	s.active = s.segment.activate(jitterOf(ld.cfg, l.dir, s.base), ld.o.Now)
+	s.active = s.segment.activate(jitterOf(ld.cfg, l.Dir(), s.base), ld.o.Now)
 	s.indexes, s.read, s.maxTime = *x, true, x.last
 	s.idx.Store(nil)
 	f, err := s.log.acquire()
@@ -302,6 +350,7 @@ func (ld *loader) tail(i int) error {
 		if !isDamage(err) {
 			return fail(s.log, s.active.size, err)
 		}
+		s.indexes = s.empty()
 		_, err := ld.scan(i, 0)
 		return err
 	}
@@ -405,15 +454,16 @@ func (r *batchReader) fill(n int) ([]byte, error) {
 	return r.buf, nil
 }
 
-// replay takes a batch of the log into the producers' state, unchecked: whoever wrote it has checked it.
-func (l *Log) replay(b record.Batch, at position, aborted func(ended, int64)) error {
+// replay takes a batch of the log into the producers' state, unchecked: whoever wrote it has checked it. Nothing may be
+// appended meanwhile.
+func (l *Log) replay(p *producers, b record.Batch, at position, aborted func(ended, int64)) error {
 	if !b.HasProducerID() {
 		return nil
 	}
 	l.staged.reset()
-	if err := l.staged.stage(&l.producers, l.codecs, check{batch: b, at: at, origin: Replication}); err != nil {
+	if err := l.staged.stage(p, l.codecs, check{batch: b, at: at, origin: Replication}); err != nil {
 		return err
 	}
-	l.staged.apply(&l.producers, aborted)
+	l.staged.apply(p, aborted)
 	return nil
 }

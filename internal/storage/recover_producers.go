@@ -12,7 +12,7 @@ import (
 )
 
 // strays removes the snapshots that belong to no segment, but for the newest if it is above all segments: a clean
-// shutdown wrote that one.
+// shutdown wrote that one. After a crash it also removes those above the recovery point: nobody knows what they hold.
 func (ld *loader) strays() error {
 	p := &ld.l.producers
 	bases := make(map[int64]bool, len(ld.segs))
@@ -28,7 +28,7 @@ func (ld *loader) strays() error {
 		}
 	}
 	return ld.dropSnapshots(func(offset int64) bool {
-		return !bases[offset] && (offset != newest || offset < highest)
+		return !bases[offset] && (offset != newest || offset < highest) || !ld.o.Clean && offset > ld.o.RecoveryPoint
 	})
 }
 
@@ -62,7 +62,7 @@ func (ld *loader) restore(offset int64) error {
 		if at > offset {
 			continue
 		}
-		err := ld.l.restoreFrom(at, ld.o.Now.UnixMilli())
+		err := ld.l.restoreFrom(p, at, ld.o.Now.UnixMilli())
 		if err == nil {
 			return nil
 		}
@@ -77,22 +77,24 @@ func (ld *loader) restore(offset int64) error {
 }
 
 // restoreFrom replaces the producers' state by a snapshot's.
-func (l *Log) restoreFrom(at, now int64) error {
-	b, err := readWhole(l.fs, filePath(l.dir, at, suffixSnapshot), maxSnapshot)
+func (l *Log) restoreFrom(p *producers, at, now int64) error {
+	b, err := readWhole(l.fs, filePath(l.Dir(), at, suffixSnapshot), maxSnapshot)
 	if err != nil {
 		return err
 	}
-	p := &l.producers
+	before := p.end
 	p.clear(at)
 	err = decodeSnapshot(b, func(x *schema.ProducerEntry) {
 		if x.CurrentTxnFirstOffset >= 0 || now-x.Timestamp < p.expiry.Milliseconds() {
 			p.restore(x)
 		}
 	})
-	if err == nil {
-		p.lastSnap = at
+	if err != nil {
+		p.clear(before)
+		return err
 	}
-	return err
+	p.lastSnap = at
+	return nil
 }
 
 // replaySegments takes the headers from the producers' state on, in the segments before number i, up to an offset.
@@ -136,12 +138,12 @@ func (ld *loader) replaySegment(s *loading, from, to int64) error {
 	if ld.rec.ProducersRebuiltFrom < 0 {
 		ld.rec.ProducersRebuiltFrom = from
 	}
-	return ld.l.replayHeaders(s.segment, start, to, from)
+	return ld.l.replayHeaders(&ld.l.producers, s.segment, start, to, from)
 }
 
 // replayHeaders takes the batches of a stretch of a segment into the producers' state, from an offset on. It reads
 // headers only, and markers.
-func (l *Log) replayHeaders(s *segment, pos, end, from int64) error {
+func (l *Log) replayHeaders(p *producers, s *segment, pos, end, from int64) error {
 	f, err := s.log.acquire()
 	if err != nil {
 		return fail(s.log, -1, err)
@@ -169,10 +171,10 @@ func (l *Log) replayHeaders(s *segment, pos, end, from int64) error {
 				return fail(s.log, pos, err)
 			}
 		}
-		if err := l.replay(h, position{h.BaseOffset(), s.base, pos}, func(ended, int64) {}); err != nil && !isDamage(err) {
+		if err := l.replay(p, h, position{h.BaseOffset(), s.base, pos}, func(ended, int64) {}); err != nil && !isDamage(err) {
 			return fail(s.log, pos, err)
 		}
-		l.producers.end = max(l.producers.end, h.LastOffset()+1)
+		p.end = max(p.end, h.LastOffset()+1)
 	}
 }
 
@@ -197,6 +199,14 @@ func (ld *loader) producers() error {
 	}
 	switch {
 	case ld.ready == last+1:
+		// The state was computed; whether a snapshot of it is whole, only reading it tells.
+		if n := len(p.snapshots); n > 0 && p.snapshots[n-1] == l.end {
+			if _, err := ReadSnapshot(l.fs, filePath(l.Dir(), l.end, suffixSnapshot)); err != nil {
+				if err := ld.dropSnapshots(func(offset int64) bool { return offset == l.end }); err != nil {
+					return err
+				}
+			}
+		}
 	case ld.o.Clean && len(p.snapshots) == 0:
 		// Nothing is known of producers, and nobody crashed: a directory from before snapshots. Reading it all is not
 		// worth it.

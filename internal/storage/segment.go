@@ -58,7 +58,6 @@ func newSegment(fsys vfs.FS, dir string, base int64) *segment {
 		timesFile:   newHandle(fsys, filePath(dir, base, suffixTimeIndex)),
 		abortsFile:  newHandle(fsys, filePath(dir, base, suffixTxnIndex)),
 	}
-	s.abortsFile.create = true
 	return s
 }
 

@@ -17,7 +17,7 @@ const (
 	snapshotCRC       = 2
 	snapshotEntries   = 6
 	snapshotHeader    = 10
-	snapshotEntrySize = 42
+	snapshotEntrySize = 46
 	maxSnapshot       = 1 << 30
 )
 

@@ -5,7 +5,6 @@ import (
 	"io"
 	"sort"
 
-	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
@@ -259,20 +258,14 @@ func (v *View) Aborted(from, to int64) ([]schema.AbortedTxn, error) {
 // collect adds a segment's aborted transactions. It is done when an entry proves that those behind it cannot touch the
 // range: everything below its last stable offset was decided when it was written.
 func (x *indexes) collect(out *[]schema.AbortedTxn, from, to int64) (done bool, err error) {
-	n := x.aborts.len()
-	for i := 0; i < n; i++ {
-		e, err := x.aborts.at(i)
-		if err != nil {
-			return false, err
-		}
+	err = x.aborts.each(func(e *schema.AbortedTxn) bool {
 		if e.LastOffset >= from && e.FirstOffset < to {
-			*out = append(*out, e)
+			*out = append(*out, *e)
 		}
-		if e.LastStableOffset >= to {
-			return true, nil
-		}
-	}
-	return false, nil
+		done = e.LastStableOffset >= to
+		return !done
+	})
+	return done, err
 }
 
 // AbortedTransactions is View.Aborted of the present view.
@@ -285,5 +278,3 @@ func (l *Log) isClosed() bool {
 	defer l.mu.Unlock()
 	return l.closed
 }
-
-var _ record.Batch

@@ -1,0 +1,265 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sort"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/schema"
+)
+
+// Truncate makes the log end with the largest offset below the given one; a batch across it goes as a whole. An offset
+// at or behind the log's end cuts only epochs that have no records. It is for followers: the high watermark may go
+// down with the end.
+func (l *Log) Truncate(offset int64, now time.Time) error {
+	if offset < 0 {
+		return fmt.Errorf("log %s: truncation to negative offset %d", l.Dir(), offset)
+	}
+	l.files.Lock()
+	defer l.files.Unlock()
+	if err := l.freeze(); err != nil {
+		return err
+	}
+	defer l.thaw()
+	switch {
+	case offset >= l.end:
+		l.cutEpochs(l.end)
+		return nil
+	case l.segments[0].base > offset:
+		return l.startOver(offset, offset, now)
+	}
+	return l.truncate(offset, now)
+}
+
+// TruncateFully empties the log and lets it go on at an offset, as a follower does whose log ends before its leader's
+// begins.
+func (l *Log) TruncateFully(newStart int64, now time.Time) error {
+	l.files.Lock()
+	defer l.files.Unlock()
+	if err := l.freeze(); err != nil {
+		return err
+	}
+	defer l.thaw()
+	return l.startOver(newStart, newStart, now)
+}
+
+// cutEpochs drops the epochs that begin at or behind an offset.
+func (l *Log) cutEpochs(offset int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, changed := l.epochs.truncateEnd(offset); changed {
+		l.epochs, l.epochsDirty = e, true
+		l.publish()
+	}
+}
+
+// truncate is Truncate to an offset within the log. The log is frozen by the holder of files.
+func (l *Log) truncate(offset int64, now time.Time) error {
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
+	cut, err := l.shorten(i, offset, now)
+	if err != nil {
+		return l.doom(err)
+	}
+	gone := l.segments[i+1:]
+	kept := append(append([]*segment(nil), l.segments[:i]...), cut.segment)
+	p, err := l.producersAt(kept, &cut, offset, now)
+	if err != nil {
+		return l.doom(err)
+	}
+	l.mu.Lock()
+	l.segments, l.act, l.end = kept, cut, offset
+	l.sealedBytes = 0
+	for _, s := range kept[:i] {
+		l.sealedBytes += s.size
+	}
+	l.start = min(l.start, offset)
+	// The file's new length is not durable: the next flush must include it, even if the log has rolled by then.
+	l.recoveryPoint = min(l.recoveryPoint, cut.base)
+	l.truncations++
+	l.appends = 0
+	l.dirDirty = true
+	if e, changed := l.epochs.truncateEnd(offset); changed {
+		l.epochs, l.epochsDirty = e, true
+	}
+	l.hw = l.place(min(l.hw.offset, offset))
+	p.verifications, p.guards = l.producers.verifications, l.producers.guards
+	l.producers = p
+	l.producers.replicated(l.hw.offset)
+	l.publish()
+	l.mu.Unlock()
+	var errs []error
+	for _, s := range gone {
+		errs = append(errs, l.discard(s, now))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return l.doom(err)
+	}
+	return nil
+}
+
+// shorten cuts a segment's files so that it ends below an offset, and gives it as a last segment: a new object over the
+// same files, since Views hold the old one.
+func (l *Log) shorten(i int, offset int64, now time.Time) (active, error) {
+	old := l.segments[i]
+	x, size := &l.act.indexes, l.act.size
+	if i < len(l.segments)-1 {
+		size = old.size
+		var err error
+		if x, err = old.load(); err != nil {
+			return active{}, fail(old.offsetsFile, -1, err)
+		}
+	}
+	keep := size
+	b, err := old.find(x, size, offset)
+	if err == nil {
+		keep = b.pos
+	} else if err != io.EOF {
+		return active{}, fail(old.log, -1, err)
+	}
+	s := &segment{base: old.base, log: old.log, offsetsFile: old.offsetsFile, timesFile: old.timesFile, abortsFile: old.abortsFile}
+	a := loading{active: s.activate(jitterOf(l.config.Load(), l.Dir(), s.base), now)}
+	a.indexes = *x
+	if err := a.indexes.truncate(s.base, offset); err != nil {
+		return active{}, err
+	}
+	a.maxTime = a.last
+	f, err := s.log.acquire()
+	if err != nil {
+		return active{}, fail(s.log, -1, err)
+	}
+	defer s.log.Release()
+	if err := f.Truncate(keep); err != nil {
+		return active{}, fail(s.log, keep, err)
+	}
+	if err := a.cutIndexes(); err != nil {
+		return active{}, err
+	}
+	if err := a.readTail(f, keep); err != nil {
+		return active{}, fail(s.log, -1, err)
+	}
+	return a.active, nil
+}
+
+// truncate drops the entries at and behind an offset.
+func (x *indexes) truncate(base, offset int64) error {
+	n, err := x.offsets.search(func(e offsetEntry) bool { return base+int64(e.rel) >= offset })
+	if err != nil {
+		return fail(x.offsets.file, -1, err)
+	}
+	x.offsets.truncate(n)
+	if n, err = x.times.search(func(e timeEntry) bool { return base+int64(e.rel) >= offset }); err != nil {
+		return fail(x.times.file, -1, err)
+	}
+	x.times.truncate(n)
+	x.last = timeEntry{ts: noTimestamp}
+	if n > 0 {
+		if x.last, err = x.times.at(n - 1); err != nil {
+			return fail(x.times.file, -1, err)
+		}
+	}
+	if n, err = x.aborts.search(func(e schema.AbortedTxn) bool { return e.LastOffset >= offset }); err != nil {
+		return fail(x.aborts.file, -1, err)
+	}
+	x.aborts.truncate(n)
+	return nil
+}
+
+// producersAt makes the producers' state below an offset, the log's new end: from the newest snapshot that is left, and
+// the batches behind it. Snapshots above the offset go. The log is frozen by the holder of files.
+func (l *Log) producersAt(segments []*segment, cut *active, offset int64, now time.Time) (producers, error) {
+	old := &l.producers
+	p := newProducers(old.expiry)
+	p.clear(segments[0].base)
+	p.lastSnap = segments[0].base
+	for i := len(old.snapshots) - 1; i >= 0; i-- {
+		at := old.snapshots[i]
+		if at <= offset {
+			err := l.restoreFrom(&p, at, now.UnixMilli())
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, errSnapshot) && !errors.Is(err, fs.ErrNotExist) {
+				return p, l.fileError(fileName(at, suffixSnapshot), err)
+			}
+		}
+		if err := l.discardSnapshot(at, now); err != nil {
+			return p, err
+		}
+	}
+	p.snapshots = old.snapshots
+	for i, s := range segments {
+		x, size := &cut.indexes, cut.size
+		if i < len(segments)-1 {
+			if segments[i+1].base <= p.end {
+				continue
+			}
+			x, size = nil, s.size
+		}
+		if err := l.replayFrom(&p, s, x, size, max(p.end, s.base)); err != nil {
+			return p, err
+		}
+	}
+	p.end = offset
+	return p, nil
+}
+
+// replayFrom takes a segment's batches from an offset on into the producers' state. x may be nil for a sealed segment.
+func (l *Log) replayFrom(p *producers, s *segment, x *indexes, size, from int64) error {
+	pos := int64(0)
+	if from > s.base {
+		if x == nil {
+			var err error
+			if x, err = s.load(); err != nil {
+				return fail(s.offsetsFile, -1, err)
+			}
+		}
+		b, err := s.find(x, size, from)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fail(s.log, -1, err)
+		}
+		pos = b.pos
+	}
+	return l.replayHeaders(p, s, pos, size, from)
+}
+
+// startOver replaces everything by an empty segment. The log is frozen by the holder of files.
+func (l *Log) startOver(offset, start int64, now time.Time) error {
+	var errs []error
+	// The old files go first: one of them may have the new one's name.
+	for _, s := range l.segments {
+		errs = append(errs, l.discard(s, now))
+	}
+	for len(l.producers.snapshots) > 0 {
+		errs = append(errs, l.discardSnapshot(l.producers.snapshots[0], now))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return l.doom(err)
+	}
+	seg, err := createSegment(l.fs, l.Dir(), offset)
+	if err != nil {
+		return l.doom(l.fileError(fileName(offset, suffixLog), err))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.segments = []*segment{seg}
+	l.act = seg.activate(jitterOf(l.config.Load(), l.Dir(), offset), now)
+	l.sealedBytes = 0
+	l.start, l.end = start, offset
+	l.appends = 0
+	l.hw = l.place(offset)
+	l.recoveryPoint = min(l.recoveryPoint, offset)
+	l.truncations++
+	l.dirDirty = true
+	l.epochs, l.epochsDirty = nil, true
+	l.producers.clear(offset)
+	l.producers.lastSnap = offset
+	l.freshSnaps = nil
+	l.publish()
+	return nil
+}
