@@ -185,3 +185,23 @@ func BenchmarkAlterPartition(b *testing.B) {
 		offset, epoch = offset+1, epoch+1
 	}
 }
+
+// A node that died while it wrote the bootstrap records begins again.
+func TestTornBootstrap(t *testing.T) {
+	h := NewHarness(t, Options{NodeID: 1, ClusterID: testCluster, Bootstrap: bootstrap(30, 0)})
+	h.append([]schema.Record{&schema.BeginTransaction{}, &schema.FeatureLevel{Name: "metadata.version", FeatureLevel: 29}})
+	var names []string
+	for _, r := range h.Activate() {
+		names = append(names, r.RecordName())
+	}
+	if got := strings.Join(names, " "); got != "AbortTransactionRecord BeginTransactionRecord FeatureLevelRecord EndTransactionRecord" {
+		t.Fatal(got)
+	}
+	if mv := h.C.Image().MetadataVersion(); mv != 30 || h.Mirror.MetadataVersion() != 30 {
+		t.Fatalf("metadata.version is %d", mv)
+	}
+	h.Register(1, "")
+	if b, _ := h.Mirror.Broker(1); b.Epoch != int64(len(h.Log)-2) {
+		t.Fatalf("broker epoch %d with a log of %d", b.Epoch, len(h.Log))
+	}
+}
