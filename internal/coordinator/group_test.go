@@ -14,11 +14,14 @@ import (
 
 	"github.com/klamm-io/klamm/internal/coordinator/group"
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/schema"
 )
 
 func groups(c *Config) {
 	c.Topic = "__consumer_offsets"
+	c.ImageCommand = group.ImageCommand
 	c.NewMachine = func(int32) machine.Machine[machine.Record] {
 		return group.New(group.Config{InitialRebalanceDelay: 3 * time.Second})
 	}
@@ -110,6 +113,53 @@ func TestApacheLog(t *testing.T) {
 		describe := &kmsg.DescribeGroupsRequest{Version: 5, Groups: []string{"cli-gk"}}
 		if r := call[*kmsg.DescribeGroupsResponse](f, 29, describe); r.Groups[0].State != "Empty" || r.Groups[0].ProtocolType != "consumer" {
 			t.Fatalf("describe: %+v", r)
+		}
+	})
+}
+
+// TestImage deletes a topic: its offsets go, those of the topic made under its name stay. The offsets topic's own
+// partitions say where groups are.
+func TestImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		image := metadata.Empty()
+		f := newFixture(t, func(c *Config) {
+			groups(c)
+			c.PartitionCount = 7
+			c.Image = func() *metadata.Image { return image }
+		})
+		defer f.close()
+		change := func(records ...schema.Record) {
+			d := metadata.NewDelta(image)
+			for _, r := range records {
+				if err := d.Apply(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			image = d.Image(1, 1)
+			f.h.ImageChanged(d)
+		}
+		if got, want := f.h.Partition("cli-gk"), PartitionFor("cli-gk", 7); got != want {
+			t.Fatalf("partition before the topic is there: %d, want %d", got, want)
+		}
+		offsets := schema.UUID{9}
+		change(&schema.Topic{Name: "topic", TopicID: schema.UUID{1}}, &schema.Topic{Name: "__consumer_offsets", TopicID: offsets},
+			&schema.Partition{TopicID: offsets, PartitionID: 0, Leader: 1, Replicas: []int32{1}, ISR: []int32{1}},
+			&schema.Partition{TopicID: offsets, PartitionID: 1, Leader: 1, Replicas: []int32{1}, ISR: []int32{1}})
+		if got, want := f.h.Partition("cli-gk"), PartitionFor("cli-gk", 2); got != want {
+			t.Fatalf("partition: %d, want %d", got, want)
+		}
+		f.elect(0, 1)
+		for i := range byte(2) {
+			commit := commitRequest(fmt.Sprint("g", i), "", -1, 42)
+			commit.Topics[0].TopicID = schema.UUID{1 + i}
+			call[*kmsg.OffsetCommitResponse](f, 0, commit)
+		}
+		change(&schema.RemoveTopic{TopicID: schema.UUID{1}}, &schema.Topic{Name: "topic", TopicID: schema.UUID{2}})
+		fetch := kmsg.NewPtrOffsetFetchRequest()
+		fetch.Version, fetch.Groups = 8, []kmsg.OffsetFetchRequestGroup{{Group: "g0"}, {Group: "g1"}}
+		r := call[*kmsg.OffsetFetchResponse](f, 0, fetch)
+		if len(r.Groups[0].Topics) != 0 || len(r.Groups[1].Topics) != 1 {
+			t.Fatalf("offsets: %+v", r.Groups)
 		}
 	})
 }

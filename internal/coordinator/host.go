@@ -41,6 +41,9 @@ type Config struct {
 	Log        Partitions
 	// Image gives the newest metadata.
 	Image func() *metadata.Image
+	// ImageCommand makes the command that machines get of a change of metadata; false if they need not know. Nil means
+	// that they never need.
+	ImageCommand func(*metadata.Delta) (body any, ok bool)
 	// PartitionCount is what the topic will be made with (offsets.topic.num.partitions); once it is there, what it has
 	// counts. Zero means 50.
 	PartitionCount int32
@@ -209,6 +212,17 @@ func (h *Host) Broadcast(cmd machine.Command, reply func(values []any)) {
 		if err := s.submit(item{cmd: cmd, reply: one}); err != nil {
 			one(h.refuser.Refuse(cmd, err))
 		}
+	}
+}
+
+// ImageChanged tells all machines of a change of metadata, if it is their business. Config.Image gives the new image
+// already. Shards that load hear of it when they are loaded.
+func (h *Host) ImageChanged(d *metadata.Delta) {
+	if h.c.ImageCommand == nil {
+		return
+	}
+	if body, ok := h.c.ImageCommand(d); ok {
+		h.Broadcast(machine.Command{Body: body}, nil)
 	}
 }
 

@@ -29,8 +29,9 @@ type fixture struct {
 
 func newFixture(t *testing.T, change func(*Config)) *fixture {
 	f := &fixture{t: t, log: newMemLog()}
+	image := metadata.Empty()
 	c := Config{
-		Topic: "topic", Log: f.log, Image: metadata.Empty, Seed: 1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Topic: "topic", Log: f.log, Image: func() *metadata.Image { return image }, Seed: 1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		NewMachine: func(int32) machine.Machine[machine.Record] { return newStore() },
 	}
 	if change != nil {

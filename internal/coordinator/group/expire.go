@@ -2,6 +2,7 @@ package group
 
 import (
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
 )
 
 // sweep is the search for expired offsets, group by group. It stops where a result is full and goes on in the next.
@@ -73,6 +74,18 @@ type TopicsDeleted struct{ Topics []Topic }
 type Topic struct {
 	Name string
 	ID   [16]byte
+}
+
+// ImageCommand makes the command that tells machines of a change of metadata; false if it is none of their business.
+// Topics that were made again under their name are among the deleted ones, under their old id.
+func ImageCommand(d *metadata.Delta) (any, bool) {
+	var r TopicsDeleted
+	for _, id := range d.Topics().Deleted {
+		if t, ok := d.Base().TopicByID(id); ok {
+			r.Topics = append(r.Topics, Topic{Name: t.Name, ID: id})
+		}
+	}
+	return r, len(r.Topics) > 0
 }
 
 // cleanup removes the offsets of deleted topics, as much as one result holds at a time.

@@ -24,6 +24,7 @@ type harness struct {
 	log   []logged
 	open  map[machine.Token]machine.Command // callers that wait
 	token machine.Token
+	ticks int
 	fail  error // appends fail with this
 
 	refused map[machine.Token]bool // callers that were told of a failed append: what comes later goes nowhere
@@ -60,7 +61,7 @@ func (h *harness) step(cmd machine.Command) {
 	if m, ok := cmd.Body.(machine.Marker); ok {
 		h.log = append(h.log, logged{marker: &m})
 	}
-	res := h.m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: &metadata.Image{}, Epoch: 1}, cmd)
+	res := h.m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: metadata.Empty(), Epoch: 1}, cmd)
 	if len(res.Records) > 0 && h.fail != nil {
 		fmt.Fprintf(&h.out, "append fails: %d records\n", len(res.Records))
 		h.refuse(cmd.Token)
@@ -124,6 +125,7 @@ func (h *harness) advance(d time.Duration) {
 			h.now = at
 		}
 		before := h.out.Len()
+		h.ticks++
 		h.step(machine.Command{Body: machine.Tick{}})
 		if said := h.out.String()[before:]; said != "" {
 			all := h.out.String()[:before]
@@ -139,7 +141,7 @@ func (h *harness) reload() *Machine {
 	m := New(h.m.config)
 	for _, l := range h.log {
 		if l.marker != nil {
-			m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: &metadata.Image{}}, machine.Command{Body: *l.marker})
+			m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: metadata.Empty()}, machine.Command{Body: *l.marker})
 			continue
 		}
 		if err := m.Apply(l.record, l.pos); err != nil {

@@ -140,6 +140,8 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		if a.has("leadership") {
 			h.fail = errors.Join(errors.New("gone"), kerr.NotLeaderForPartition)
 		}
+	case "ticks":
+		fmt.Fprintf(&h.out, "%d\n", h.ticks)
 	case "waiting":
 		for token := machine.Token(1); token <= h.token; token++ {
 			if _, ok := h.open[token]; ok {
