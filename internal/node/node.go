@@ -1,0 +1,381 @@
+// Package node composes a broker and its controller: the one place that knows everyone. Everything that varies (file
+// system, listeners, clock, randomness) comes in through Options, so that the node that ships is the node that runs in
+// tests.
+//
+// A start goes: listeners are bound, directories are formatted if the configuration allows it, locked and read, the metadata log
+// is replayed, logs are opened, this node elects itself, everybody hears of the metadata, the broker registers and
+// is unfenced, and only then are connections served. A stop goes the other way.
+//
+// Publishers of the metadata, in this order: settings (dynamic values of brokers), replicas, configurations of topics,
+// coordinators. Each relies on those before it: a coordinator is elected on a partition that is already led.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/api"
+	"github.com/klamm-io/klamm/internal/config"
+	"github.com/klamm-io/klamm/internal/controller"
+	"github.com/klamm-io/klamm/internal/coordinator"
+	"github.com/klamm-io/klamm/internal/coordinator/group"
+	"github.com/klamm-io/klamm/internal/fetch"
+	"github.com/klamm-io/klamm/internal/lifecycle"
+	"github.com/klamm-io/klamm/internal/logdir"
+	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/quorum"
+	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/replica"
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/server"
+	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+var errNoTelemetry = errors.New("client metrics are not there yet")
+
+// Options of a node. Zero values are the operating system's.
+type Options struct {
+	Config config.Node
+	FS     vfs.FS
+	Listen func(address string) (net.Listener, error)
+	Logger *slog.Logger
+	Now    func() time.Time
+	NewID  func() schema.UUID
+}
+
+// Node is a running broker and controller.
+type Node struct {
+	config  config.Node
+	o       Options
+	codecs  *record.Codecs
+	cluster string
+
+	dirs     *logdir.Dirs
+	quorum   *quorum.Quorum
+	replicas *replica.Set
+	groups   *coordinator.Host
+	sessions *fetch.Cache
+	server   *server.Server
+	life     *lifecycle.Lifecycle
+
+	values  atomic.Pointer[config.Values]
+	layered atomic.Pointer[config.Layers]
+	bound   []bound
+	failed  chan error // the first fatal error
+}
+
+// bound is a listener and what it is called.
+type bound struct {
+	config.Endpoint
+	net        net.Listener
+	controller bool
+}
+
+// Start brings a node up and returns once it serves. ctx ends the start, not the node.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	o = o.withDefaults()
+	n := &Node{config: o.Config, o: o, codecs: record.NewCodecs(), failed: make(chan error, 1)}
+	values := o.Config.Values
+	n.values.Store(&values)
+	layers := o.Config.Layers(nil, nil)
+	n.layered.Store(&layers)
+	if err := n.start(ctx); err != nil {
+		n.abandon()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS{}
+	}
+	if o.Listen == nil {
+		o.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = randomID
+	}
+	return o
+}
+
+// randomID is a random UUID as Kafka makes them: version 4, not starting with a dash.
+func randomID() schema.UUID {
+	for {
+		var u schema.UUID
+		_, _ = rand.Read(u[:]) // crypto/rand never fails
+		u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+		if u.String()[0] != '-' {
+			return u
+		}
+	}
+}
+
+func (n *Node) start(ctx context.Context) error {
+	if err := n.bind(); err != nil {
+		return err
+	}
+	if n.config.SelfFormat {
+		if err := n.format(); err != nil {
+			return err
+		}
+	}
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	n.replicas = replica.New(replica.Config{Self: n.config.NodeID, Dirs: n.dirs, Codecs: n.codecs, Logger: n.o.Logger, Now: n.o.Now, Topic: n.topicConfig})
+	n.sessions = fetch.NewCache(n.settings().Int("max.incremental.fetch.session.cache.slots"), fetch.DefaultEviction, mathrand.Int32)
+	n.groups = coordinator.New(coordinator.Config{
+		Topic: offsetsTopic, Log: n.replicas, Image: n.image, Codecs: n.codecs, Now: n.o.Now, Logger: n.o.Logger,
+		NewMachine:     func(int32) machine.Machine[machine.Record] { return group.New(groupConfig(n.settings())) },
+		PartitionCount: int32(n.settings().Int("offsets.topic.num.partitions")),
+		KafkaError:     func(err error) error { return api.KafkaError(err) },
+		LoadBuffer:     n.settings().Int("offsets.load.buffer.size"),
+		CommitTimeout:  n.settings().Duration("offsets.commit.timeout.ms"),
+	})
+	if err := n.quorum.Start(); err != nil {
+		return err
+	}
+	n.dirs.Start()
+	if err := n.sweepStrays(); err != nil {
+		return err
+	}
+	n.listen()
+	n.live()
+	if err := n.life.AwaitRunning(ctx); err != nil {
+		return err
+	}
+	n.server.Serve()
+	return nil
+}
+
+// bind opens the sockets first: a port in use must not cost a formatted directory.
+func (n *Node) bind() error {
+	open := func(e config.Endpoint, controller bool) error {
+		l, err := n.o.Listen(net.JoinHostPort(e.Host, strconv.Itoa(e.Port)))
+		if err != nil {
+			return fmt.Errorf("listener %s on %s cannot be opened: %w (is another broker running there? choose another port with `listeners`)", e.Listener, net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), err)
+		}
+		n.bound = append(n.bound, bound{e, l, controller})
+		return nil
+	}
+	for _, e := range n.config.Listeners {
+		if err := open(e, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open takes the directories and reads what is on the disk.
+func (n *Node) open(ctx context.Context) error {
+	v := n.settings()
+	cluster := ""
+	dirs, err := logdir.Open(logdir.Config{
+		FS: n.o.FS, Dirs: n.config.LogDirs, MetadataDir: n.config.MetadataLogDir, ClusterID: cluster, NodeID: n.config.NodeID,
+		Logger: n.o.Logger, Now: n.o.Now, NewID: n.o.NewID, Intervals: intervals(v),
+		RecoveryThreads:       v.Int("num.recovery.threads.per.data.dir"),
+		ProducerIDExpiry:      v.Duration("producer.id.expiration.ms"),
+		MaxTransactionTimeout: v.Duration("transaction.max.timeout.ms"),
+		Defaults:              logConfig(v.TopicDefaults()),
+		TopicConfig:           func(topic string) storage.Config { return n.topicConfig(topic).Log },
+		OnOffline: func(dir schema.UUID, err error) {
+			n.o.Logger.Error("a log directory failed", "directory", dir, "error", err)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	n.dirs = dirs
+	n.cluster = dirs.ClusterID()
+	q, err := quorum.Open(quorum.Config{
+		FS: n.o.FS, Dir: dirs.MetadataDir(), NodeID: n.config.NodeID, Directory: dirs.MetadataDirID(),
+		Log: storage.Config{SegmentBytes: v.Int("metadata.log.segment.bytes"), SegmentAge: v.Duration("metadata.log.segment.ms"), RetentionAge: -1, RetentionBytes: -1,
+			Delete: true, MaxMessageBytes: 8 << 20},
+		Controller: n.controllerOptions(v),
+		Publishers: []quorum.Publisher{
+			quorum.PublisherFunc(n.publishSettings), quorum.PublisherFunc(n.publishReplicas),
+			quorum.PublisherFunc(n.publishTopics), quorum.PublisherFunc(n.publishCoordinators),
+		},
+		Codecs: n.codecs, Logger: n.o.Logger, Now: n.o.Now, Rand: mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())), Fatal: n.fail,
+		SnapshotBytes:    v.Int64("metadata.log.max.record.bytes.between.snapshots"),
+		SnapshotInterval: v.Duration("metadata.log.max.snapshot.interval.ms"),
+		RetentionBytes:   v.Int64("metadata.max.retention.bytes"),
+		RetentionAge:     v.Duration("metadata.max.retention.ms"),
+	})
+	if err != nil {
+		return err
+	}
+	n.quorum = q
+	return dirs.Load(ctx)
+}
+
+func (n *Node) controllerOptions(v config.Values) controller.Options {
+	o := controller.Options{
+		NodeID: n.config.NodeID, ClusterID: n.cluster, Voters: []int32{n.config.NodeID}, Configs: definitions{n.config},
+		DefaultPartitions: int32(v.Int("num.partitions")), DefaultReplicationFactor: int16(v.Int("default.replication.factor")),
+		DisableTopicDeletion: !v.Bool("delete.topic.enable"), SessionTimeout: v.Duration("broker.session.timeout.ms"),
+		MaxIdle: v.Duration("metadata.max.idle.interval.ms"), UncleanElectionCheck: v.Duration("unclean.leader.election.interval.ms"),
+	}
+	if v.Bool("auto.leader.rebalance.enable") {
+		o.ImbalanceCheck = v.Duration("leader.imbalance.check.interval.seconds")
+	}
+	return o
+}
+
+func (n *Node) listen() {
+	v := n.settings()
+	c := server.Config{
+		Limits: limits(v), RequestMemory: v.Int64("queued.max.request.bytes"),
+		SendBuffer: v.Int("socket.send.buffer.bytes"), ReceiveBuffer: v.Int("socket.receive.buffer.bytes"), Logger: n.o.Logger, Now: n.o.Now,
+	}
+	for _, b := range n.bound {
+		c.Listeners = append(c.Listeners, server.Listener{Name: b.Listener, Net: b.net, Controller: b.controller})
+	}
+	n.server = server.New(c, api.New(api.Config{
+		NodeID: n.config.NodeID, ClusterID: n.cluster, Image: n.image, Controller: n.quorum, Quorum: n, Directories: n, Replicas: n.replicas,
+		Sessions: n.sessions, Groups: n.groups,
+		ProducerIDs: &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }},
+		Settings:    n.settings, Layers: func() config.Layers { return *n.layered.Load() }, Now: n.o.Now, Logger: n.o.Logger,
+	}))
+}
+
+// live registers the broker and keeps it alive.
+func (n *Node) live() {
+	c := lifecycle.Config{
+		ID: n.config.NodeID, ClusterID: n.cluster, Incarnation: n.o.NewID(), Features: metadata.SupportedFeatures(), Rack: n.config.Rack,
+		Directories: n.dirs.IDs(), PreviousEpoch: n.dirs.CleanShutdownEpoch(), HeartbeatInterval: n.settings().Duration("broker.heartbeat.interval.ms"),
+		Controller: brokerChannel{n.quorum}, Image: n.image, Now: n.o.Now, Logger: n.o.Logger,
+	}
+	for _, e := range n.advertised() {
+		c.Endpoints = append(c.Endpoints, lifecycle.Endpoint{Listener: e.Listener, Host: e.Host, Port: uint16(e.Port)})
+	}
+	n.life = lifecycle.Start(c)
+	n.life.Ready()
+}
+
+// brokerChannel is how this node's broker reaches the controller.
+type brokerChannel struct{ q *quorum.Quorum }
+
+func (b brokerChannel) Request(req kmsg.Request, reply func(kmsg.Response)) {
+	b.q.Request(machine.Client{Principal: "User:ANONYMOUS"}, req, reply)
+}
+
+// advertised is what clients are told: a port 0 becomes the bound one, an empty host this machine's name.
+func (n *Node) advertised() []config.Endpoint {
+	out := append([]config.Endpoint(nil), n.config.Advertised...)
+	for i := range out {
+		if out[i].Port == 0 {
+			for _, b := range n.bound {
+				if b.Listener == out[i].Listener {
+					out[i].Port = port(b.net.Addr())
+				}
+			}
+		}
+		if out[i].Host == "" {
+			if name, err := os.Hostname(); err == nil {
+				out[i].Host = name
+			}
+		}
+	}
+	return out
+}
+
+func port(a net.Addr) int {
+	_, p, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return 0
+	}
+	number, _ := strconv.Atoi(p)
+	return number
+}
+
+// Bootstrap is the addresses that clients may begin with.
+func (n *Node) Bootstrap() []string {
+	var out []string
+	for _, e := range n.advertised() {
+		out = append(out, net.JoinHostPort(e.Host, strconv.Itoa(e.Port)))
+	}
+	return out
+}
+
+// ClusterID is the cluster's id.
+func (n *Node) ClusterID() string { return n.cluster }
+
+// Failed yields the error after which the node cannot go on. It must be closed then.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+func (n *Node) fail(err error) {
+	n.o.Logger.Error("the node cannot go on", "error", err)
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+func (n *Node) image() *metadata.Image  { return n.quorum.Image() }
+func (n *Node) settings() config.Values { return *n.values.Load() }
+
+// Close shuts the node down: the controller is asked first, clients get their answers, everything is flushed. When ctx
+// ends, what is left is cut short; the disk is still left as clean as it can be.
+func (n *Node) Close(ctx context.Context) error {
+	if n.settings().Bool("controlled.shutdown.enable") {
+		if err := n.life.Leave(ctx); err != nil {
+			n.o.Logger.Warn("the controlled shutdown was cut short", "error", err)
+		}
+	}
+	var errs []error
+	errs = append(errs, n.server.Close(ctx), n.groups.Close(ctx))
+	n.sessions.Close()
+	n.replicas.Close()
+	epoch := n.life.Epoch()
+	n.life.Close()
+	errs = append(errs, n.quorum.Close(), n.dirs.Close(epoch))
+	return errors.Join(errs...)
+}
+
+// abandon gives back what a start that failed had taken.
+func (n *Node) abandon() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if n.life != nil {
+		n.life.Close()
+	}
+	if n.server != nil {
+		_ = n.server.Close(ctx)
+	}
+	for _, b := range n.bound {
+		_ = b.net.Close()
+	}
+	if n.groups != nil {
+		_ = n.groups.Close(ctx)
+	}
+	if n.replicas != nil {
+		n.replicas.Close()
+	}
+	if n.quorum != nil {
+		_ = n.quorum.Close()
+	}
+	if n.dirs != nil {
+		_ = n.dirs.Close(-1)
+	}
+}

@@ -1,0 +1,119 @@
+package node
+
+import (
+	"strconv"
+
+	"github.com/klamm-io/klamm/internal/coordinator/group"
+	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/schema"
+)
+
+const offsetsTopic = "__consumer_offsets"
+
+// publishSettings takes in dynamic values of brokers: this node's and the cluster's default.
+func (n *Node) publishSettings(d *metadata.Delta, image *metadata.Image) {
+	mine := strconv.Itoa(int(n.config.NodeID))
+	for _, r := range d.Configs() {
+		if r.Type == metadata.BrokerConfig && (r.Name == "" || r.Name == mine) {
+			n.configure(image)
+			return
+		}
+	}
+}
+
+// configure resolves the settings anew and gives them to whoever keeps a copy.
+func (n *Node) configure(image *metadata.Image) {
+	layers := n.layersOf(image)
+	v, err := layers.Broker()
+	if err != nil {
+		n.o.Logger.Warn("dynamic values of this broker are left out", "error", err)
+	}
+	before := n.settings()
+	n.layered.Store(&layers)
+	n.values.Store(&v)
+	if changed := v.Changed(before); len(changed) > 0 {
+		n.o.Logger.Info("settings changed", "keys", changed)
+	}
+	if n.server != nil {
+		n.server.SetLimits(limits(v))
+	}
+	n.dirs.SetIntervals(intervals(v))
+	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, func([]any) {})
+	for _, topic := range n.replicas.Names() {
+		n.replicas.Configure(topic)
+	}
+}
+
+func (n *Node) publishReplicas(d *metadata.Delta, image *metadata.Image) {
+	if err := n.replicas.Apply(d, image); err != nil {
+		n.o.Logger.Error("a replica could not follow the metadata", "error", err)
+	}
+}
+
+func (n *Node) publishTopics(d *metadata.Delta, _ *metadata.Image) {
+	for _, r := range d.Configs() {
+		if r.Type == metadata.TopicConfig {
+			n.replicas.Configure(r.Name)
+		}
+	}
+}
+
+// publishCoordinators elects and resigns coordinators and lets them forget offsets of topics that are gone.
+func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
+	changes := d.Topics()
+	var gone []group.Topic
+	for _, id := range changes.Deleted {
+		t, ok := d.Base().TopicByID(id)
+		if !ok {
+			continue
+		}
+		gone = append(gone, group.Topic{Name: t.Name, ID: t.ID})
+		if t.Name == offsetsTopic {
+			for i, p := range t.Partitions {
+				n.groups.Resigned(int32(i), p.LeaderEpoch+1)
+			}
+		}
+	}
+	for _, c := range changes.Changed {
+		if c.Name != offsetsTopic {
+			continue
+		}
+		t, _ := image.TopicByID(c.ID)
+		for _, i := range c.Partitions {
+			if p := t.Partitions[i]; p.Leader == n.config.NodeID {
+				n.groups.Elected(i, p.LeaderEpoch)
+			} else {
+				n.groups.Resigned(i, p.LeaderEpoch)
+			}
+		}
+	}
+	if len(gone) > 0 {
+		n.groups.Broadcast(machine.Command{Body: group.TopicsDeleted{Topics: gone}}, func([]any) {})
+	}
+}
+
+// sweepStrays puts logs aside that the metadata does not give to this node.
+func (n *Node) sweepStrays() error {
+	image := n.image()
+	moved, err := n.dirs.Strays(func(_ string, id schema.UUID, partition int32) bool {
+		t, ok := image.TopicByID(id)
+		if !ok {
+			return false
+		}
+		p, ok := t.Partition(partition)
+		if !ok {
+			return false
+		}
+		for _, r := range p.Replicas {
+			if r == n.config.NodeID {
+				return true
+			}
+		}
+		return false
+	})
+	if len(moved) > 0 {
+		n.o.Logger.Warn("logs that no topic knows were put aside", "directories", moved)
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package node
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/config"
+	"github.com/klamm-io/klamm/internal/coordinator/group"
+	"github.com/klamm-io/klamm/internal/logdir"
+	"github.com/klamm-io/klamm/internal/metadata"
+	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/replica"
+	"github.com/klamm-io/klamm/internal/server"
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// logConfig turns a topic's values into what its logs need.
+func logConfig(v config.Values) storage.Config {
+	c := storage.Config{
+		SegmentBytes: v.Int("segment.bytes"), SegmentAge: v.Duration("segment.ms"), SegmentJitter: v.Duration("segment.jitter.ms"),
+		IndexBytes: v.Int("segment.index.bytes"), IndexInterval: v.Int("index.interval.bytes"),
+		RetentionAge: endless(v.Duration("retention.ms")), RetentionBytes: v.Int64("retention.bytes"), FileDeleteDelay: v.Duration("file.delete.delay.ms"),
+		FlushMessages: v.Int64("flush.messages"), FlushAge: v.Duration("flush.ms"), Preallocate: v.Bool("preallocate"),
+		MaxMessageBytes: v.Int("max.message.bytes"), LogAppendTime: v.String("message.timestamp.type") == "LogAppendTime",
+		TimestampBefore: v.Duration("message.timestamp.before.max.ms"), TimestampAfter: v.Duration("message.timestamp.after.max.ms"),
+		GzipLevel: v.Int("compression.gzip.level"), LZ4Level: v.Int("compression.lz4.level"), ZstdLevel: v.Int("compression.zstd.level"),
+		DeleteRetention: v.Duration("delete.retention.ms"), MinCompactionLag: v.Duration("min.compaction.lag.ms"),
+		MaxCompactionLag: v.Duration("max.compaction.lag.ms"), DirtyRatio: v.Float("min.cleanable.dirty.ratio"),
+	}
+	if v.IsSet("internal.segment.bytes") {
+		c.SegmentBytes = v.Int("internal.segment.bytes")
+	}
+	for _, p := range v.List("cleanup.policy") {
+		c.Delete = c.Delete || p == "delete"
+		c.Compact = c.Compact || p == "compact"
+	}
+	switch name := v.String("compression.type"); name {
+	case "producer":
+		c.KeepCodec = true
+	case "uncompressed":
+		c.Codec = record.None
+	default:
+		c.Codec, _ = record.ParseCodec(name) // validated with the key
+	}
+	return c
+}
+
+// endless maps Kafka's -1 ("no limit") to what the log says for it.
+func endless(d time.Duration) time.Duration {
+	if d < 0 {
+		return -1
+	}
+	return d
+}
+
+// topicValues resolves a topic's values over the broker's.
+func topicValues(broker config.Values, image *metadata.Image, topic string) config.Values {
+	v, err := broker.TopicDefaults().With(image.Config(metadata.TopicConfig, topic))
+	if err != nil { // stored values were validated when they were written
+		return broker.TopicDefaults()
+	}
+	return v
+}
+
+func (n *Node) topicConfig(topic string) replica.TopicConfig {
+	v := topicValues(n.settings(), n.image(), topic)
+	return replica.TopicConfig{Log: logConfig(v), MinISR: v.Int("min.insync.replicas")}
+}
+
+func limits(v config.Values) server.Limits {
+	l := server.Limits{
+		RequestBytesMax: v.Int("socket.request.max.bytes"), ConnectionsMax: unlimited(v.Int("max.connections")),
+		ConnectionsPerIPMax: unlimited(v.Int("max.connections.per.ip")), MaxIdle: v.Duration("connections.max.idle.ms"),
+		PerIP: v.PerIPOverrides(),
+	}
+	return l
+}
+
+// unlimited maps Java's largest integer to no limit.
+func unlimited(n int) int {
+	if n == math.MaxInt32 {
+		return 0
+	}
+	return n
+}
+
+func intervals(v config.Values) logdir.Intervals {
+	return logdir.Intervals{
+		RecoveryCheckpoint: v.Duration("log.flush.offset.checkpoint.interval.ms"),
+		StartCheckpoint:    v.Duration("log.flush.start.offset.checkpoint.interval.ms"),
+		HighWatermark:      v.Duration("replica.high.watermark.checkpoint.interval.ms"),
+		Flush:              flushInterval(v),
+		Retention:          v.Duration("log.retention.check.interval.ms"),
+		ProducerExpiry:     v.Duration("producer.id.expiration.check.interval.ms"),
+		InitialDelay:       v.Duration("log.initial.task.delay.ms"),
+	}
+}
+
+func flushInterval(v config.Values) time.Duration {
+	if d := v.Duration("log.flush.scheduler.interval.ms"); d < time.Duration(math.MaxInt64) {
+		return d
+	}
+	return 0
+}
+
+func groupConfig(v config.Values) group.Config {
+	return group.Config{
+		InitialRebalanceDelay: v.Duration("group.initial.rebalance.delay.ms"),
+		MinSessionTimeout:     v.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: v.Duration("group.max.session.timeout.ms"),
+		MaxSize: v.Int("group.max.size"), OffsetsRetention: time.Duration(v.Int("offsets.retention.minutes")) * time.Minute,
+		RetentionCheckInterval: v.Duration("offsets.retention.check.interval.ms"), MetadataMax: v.Int("offset.metadata.max.bytes"),
+	}
+}
+
+// definitions tells the controller about configurations (controller.Configs). It knows what the node was started with;
+// dynamic values are in the controller's own image.
+type definitions struct {
+	node config.Node
+}
+
+// Resource types.
+const (
+	topicResource   = 2
+	brokerResource  = 4
+	metricsResource = 16
+	groupResource   = 32
+)
+
+func scopeOf(t int8) (config.Scope, bool) {
+	switch t {
+	case topicResource:
+		return config.Topic, true
+	case brokerResource:
+		return config.Broker, true
+	case groupResource:
+		return config.Group, true
+	}
+	return 0, false
+}
+
+// Validate implements controller.Configs.
+func (d definitions) Validate(t int8, name string, values, old map[string]string) error {
+	l := d.node.Layers(nil, nil)
+	switch t {
+	case topicResource:
+		return l.ValidateTopic(old, values)
+	case groupResource:
+		return l.ValidateGroup(values)
+	case brokerResource:
+		if err := l.ValidateBroker(values, name != ""); err != nil {
+			return &invalidRequest{err}
+		}
+	case metricsResource:
+		return &invalidRequest{errNoTelemetry}
+	}
+	return nil
+}
+
+// invalidRequest gives an error the code that Kafka has for brokers' values.
+type invalidRequest struct{ err error }
+
+func (e *invalidRequest) Error() string { return e.err.Error() }
+func (e *invalidRequest) Unwrap() error { return kerr.InvalidRequest }
+
+// IsList implements controller.Configs.
+func (d definitions) IsList(t int8, key string) bool {
+	s, ok := scopeOf(t)
+	if !ok {
+		return false
+	}
+	k, ok := config.Lookup(s, key)
+	return ok && k.Type == config.List
+}
+
+// Default implements controller.Configs.
+func (d definitions) Default(t int8, key string) (string, bool) {
+	s, ok := scopeOf(t)
+	if !ok {
+		return "", false
+	}
+	k, ok := config.Lookup(s, key)
+	return k.Default, ok && !k.NoDefault
+}
+
+// Static implements controller.Configs.
+func (d definitions) Static(key string) string {
+	v, err := d.node.Layers(nil, nil).Topic(nil)
+	if err != nil {
+		return ""
+	}
+	text, _ := v.Text(key)
+	return text
+}
+
+// Topic implements controller.Configs.
+func (d definitions) Topic(cluster, node, topic map[string]string) []kmsg.CreateTopicsResponseTopicConfig {
+	var out []kmsg.CreateTopicsResponseTopicConfig
+	for _, e := range d.node.Layers(cluster, node).Describe(config.Topic, topic) {
+		c := kmsg.NewCreateTopicsResponseTopicConfig()
+		c.Name, c.Source, c.IsSensitive, c.ReadOnly = e.Key.Name, int8(e.Source), e.Key.Sensitive, e.ReadOnly
+		if !e.Null {
+			value := e.Value
+			c.Value = &value
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// layers are the node's configuration with the dynamic values of an image.
+func (n *Node) layersOf(image *metadata.Image) config.Layers {
+	return n.config.Layers(image.Config(metadata.BrokerConfig, ""), image.Config(metadata.BrokerConfig, strconv.Itoa(int(n.config.NodeID))))
+}
