@@ -46,7 +46,7 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 	begin := min(l.recoveryPoint, l.unsure)
 	from := max(0, sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > begin })-1)
 	to := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base >= f.upTo })
-	if closing {
+	if closing || f.upTo == l.end { // an empty last segment may have been cut to that
 		to = len(l.segments)
 	}
 	list := l.segments[from:max(from, to)]

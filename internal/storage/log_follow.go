@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/record"
@@ -79,7 +80,7 @@ func survey(b []byte, leaderEpoch int32) (s shape, whole []byte, err error) {
 		if err == nil {
 			err = batch.CheckCRC()
 		}
-		if err == nil && (batch.BaseOffset() <= s.last || batch.LastOffsetDelta() < 0) {
+		if err == nil && (batch.BaseOffset() <= s.last || !sound(batch)) {
 			err = &record.Corrupt{Reason: "offsets of a leader's batches do not rise"}
 		}
 		if err != nil {
@@ -95,6 +96,11 @@ func survey(b []byte, leaderEpoch int32) (s shape, whole []byte, err error) {
 	s.bytes = len(b) - len(rest)
 	s.records = s.last - s.first + 1
 	return s, b[:s.bytes:s.bytes], nil
+}
+
+// sound says that a batch's offsets are some that a log can have.
+func sound(b record.Batch) bool {
+	return b.BaseOffset() >= 0 && b.LastOffset() >= b.BaseOffset() && b.LastOffset() < math.MaxInt64
 }
 
 // follow takes written batches into epochs, producers' state and indexes. mu is held. An error tells of a marker that

@@ -258,7 +258,7 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		if err == nil {
 			err = b.CheckCRC()
 		}
-		if err == nil && (b.BaseOffset() < next || b.LastOffsetDelta() < 0) {
+		if err == nil && (b.BaseOffset() < next || !sound(b)) {
 			err = &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] where %d is expected", b.BaseOffset(), b.LastOffset(), next)}
 		}
 		if err != nil {
