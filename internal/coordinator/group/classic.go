@@ -198,7 +198,7 @@ func (g *classic) supports(protocolType string, protocols []kmsg.JoinGroupReques
 }
 
 // vote chooses the protocol: each member votes for the first of its own that all know, most votes win. Between equals
-// the one that the longer member voted for wins.
+// the current one wins, so that nobody rebalances without need, then the one that the longer member voted for.
 func (g *classic) vote() string {
 	votes := map[string]int{}
 	var order []string
@@ -212,7 +212,7 @@ func (g *classic) vote() string {
 			}
 		}
 	}
-	var best string
+	best := g.protocolName()
 	for _, name := range order {
 		if votes[name] > votes[best] {
 			best = name
