@@ -266,6 +266,9 @@ func (x *indexes) markSynced(w *indexes) {
 
 // dropTails forgets what the files have.
 func (x *indexes) dropTails() {
+	if n := len(x.offsets.tail); n > 0 {
+		x.lastIndexed = x.offsets.tail[n-1]
+	}
 	x.offsets.from, x.offsets.tail = x.offsets.len(), nil
 	x.times.from, x.times.tail = x.times.len(), nil
 	x.aborts.from, x.aborts.tail = x.aborts.len(), nil

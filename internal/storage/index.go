@@ -145,8 +145,8 @@ func (x *index[E]) truncate(n int) {
 var pages = sync.Pool{New: func() any { return new([4096]byte) }}
 
 // search finds the first entry for which after is true: its number, len() if there is none. after must be false up to
-// some entry and true from it on.
-func (x *index[E]) search(after func(E) bool) (int, error) {
+// some entry and true from it on. Where the entry is in the file, the page around the guessed number is looked at first.
+func (x *index[E]) search(guess int, after func(E) bool) (int, error) {
 	if x.from == 0 || len(x.tail) > 0 && !after(x.tail[0]) {
 		return x.from + sort.Search(len(x.tail), func(i int) bool { return after(x.tail[i]) }), nil
 	}
@@ -158,25 +158,33 @@ func (x *index[E]) search(after func(E) bool) (int, error) {
 	page := pages.Get().(*[4096]byte)
 	defer pages.Put(page)
 	size := entrySize[E]()
+	per := len(page) / size
 	lo, hi := 0, x.from // the result is in [lo, hi]
-	for hi-lo > len(page)/size {
-		mid := int(uint(lo+hi) >> 1)
-		if err := readFull(f, page[:size], int64(mid)*int64(size)); err != nil {
+	for mid := min(max(guess, 0), x.from-1); hi > lo; mid = int(uint(lo+hi) >> 1) {
+		first := max(lo, min(mid-per/2, hi-per))
+		n := min(per, hi-first)
+		if err := readFull(f, page[:n*size], int64(first)*int64(size)); err != nil {
 			return 0, err
 		}
-		if after(decodeEntry[E](page[:])) {
-			hi = mid
-		} else {
-			lo = mid + 1
+		i := sort.Search(n, func(i int) bool { return after(decodeEntry[E](page[i*size:])) })
+		switch {
+		case i == 0:
+			hi = first
+		case i == n:
+			lo = first + n
+		default:
+			return first + i, nil
 		}
 	}
-	if hi == lo {
-		return lo, nil
+	return lo, nil
+}
+
+// share is the number that an entry would have if entries were spread evenly: part of whole.
+func (x *index[E]) share(part, whole int64) int {
+	if whole <= 0 || part <= 0 {
+		return 0
 	}
-	if err := readFull(f, page[:(hi-lo)*size], int64(lo)*int64(size)); err != nil {
-		return 0, err
-	}
-	return lo + sort.Search(hi-lo, func(i int) bool { return after(decodeEntry[E](page[i*size:])) }), nil
+	return int(float64(x.len()) * min(1, float64(part)/float64(whole)))
 }
 
 // each calls f for every entry, until it says no.

@@ -145,12 +145,12 @@ func (l *Log) shorten(i int, offset int64, now time.Time) (active, error) {
 
 // truncate drops the entries at and behind an offset.
 func (x *indexes) truncate(base, offset int64) error {
-	n, err := x.offsets.search(func(e offsetEntry) bool { return base+int64(e.rel) >= offset })
+	n, err := x.offsets.search(x.offsets.len(), func(e offsetEntry) bool { return base+int64(e.rel) >= offset })
 	if err != nil {
 		return fail(x.offsets.file, -1, err)
 	}
 	x.offsets.truncate(n)
-	if n, err = x.times.search(func(e timeEntry) bool { return base+int64(e.rel) >= offset }); err != nil {
+	if n, err = x.times.search(x.times.len(), func(e timeEntry) bool { return base+int64(e.rel) >= offset }); err != nil {
 		return fail(x.times.file, -1, err)
 	}
 	x.times.truncate(n)
@@ -160,7 +160,7 @@ func (x *indexes) truncate(base, offset int64) error {
 			return fail(x.times.file, -1, err)
 		}
 	}
-	if n, err = x.aborts.search(func(e schema.AbortedTxn) bool { return e.LastOffset >= offset }); err != nil {
+	if n, err = x.aborts.search(x.aborts.len(), func(e schema.AbortedTxn) bool { return e.LastOffset >= offset }); err != nil {
 		return fail(x.aborts.file, -1, err)
 	}
 	x.aborts.truncate(n)

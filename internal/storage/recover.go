@@ -111,14 +111,14 @@ func (ld *loader) trust(s *loading) (int64, error) {
 	if s.damaged || ld.o.RecoveryPoint <= s.base || errors.Join(x.offsets.load(), x.times.load(), x.aborts.loadIfThere()) != nil {
 		return 0, nil
 	}
-	na, err := x.aborts.search(func(a schema.AbortedTxn) bool { return a.LastOffset >= ld.o.RecoveryPoint })
+	na, err := x.aborts.search(x.aborts.len(), func(a schema.AbortedTxn) bool { return a.LastOffset >= ld.o.RecoveryPoint })
 	if err != nil {
 		return 0, fail(s.abortsFile, -1, err)
 	}
 	x.aborts.truncate(na)
 	s.indexes.aborts, s.knownAborts = x.aborts, ld.o.RecoveryPoint
 	rp := ld.o.RecoveryPoint - s.base
-	n, err := x.offsets.search(func(e offsetEntry) bool { return int64(e.rel) >= rp })
+	n, err := x.offsets.search(x.offsets.len(), func(e offsetEntry) bool { return int64(e.rel) >= rp })
 	if err != nil || n == 0 {
 		return 0, fail(s.offsetsFile, -1, err)
 	}
@@ -131,7 +131,7 @@ func (ld *loader) trust(s *loading) (int64, error) {
 		return 0, err
 	}
 	x.offsets.truncate(n)
-	nt, err := x.times.search(func(t timeEntry) bool { return t.rel > e.rel })
+	nt, err := x.times.search(x.times.len(), func(t timeEntry) bool { return t.rel > e.rel })
 	if err != nil {
 		return 0, fail(s.timesFile, -1, err)
 	}

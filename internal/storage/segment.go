@@ -35,6 +35,8 @@ type indexes struct {
 	times   index[timeEntry]
 	aborts  index[schema.AbortedTxn]
 	last    timeEntry // the last of times, {-1, 0} if there is none
+	// lastIndexed is the last of offsets when a sealed segment was loaded, for a guess where an entry is.
+	lastIndexed offsetEntry
 }
 
 // active is the last segment, the one that grows. It is guarded by Log.mu, or by Log.files while the log is frozen.
@@ -131,6 +133,13 @@ func (s *segment) load() (*indexes, error) {
 		}
 		x.last = last
 	}
+	if n := x.offsets.len(); n > 0 {
+		last, err := x.offsets.at(n - 1)
+		if err != nil {
+			return nil, err
+		}
+		x.lastIndexed = last
+	}
 	s.idx.Store(&x)
 	return &x, nil
 }
@@ -143,7 +152,7 @@ func (s *segment) canHold(offset int64) bool {
 // lookup gives a position from which to search for an offset: of a batch that ends at or before it, or the start.
 func (x *indexes) lookup(base, offset int64) (int64, error) {
 	rel := min(offset-base, math.MaxInt32)
-	n, err := x.offsets.search(func(e offsetEntry) bool { return int64(e.rel) > rel })
+	n, err := x.offsets.search(x.offsets.share(rel, int64(x.lastIndexed.rel)), func(e offsetEntry) bool { return int64(e.rel) > rel })
 	if err != nil || n == 0 {
 		return 0, err
 	}
@@ -153,7 +162,7 @@ func (x *indexes) lookup(base, offset int64) (int64, error) {
 
 // boundary gives the largest known start of a batch that is not above a position.
 func (x *indexes) boundary(pos int64) (int64, error) {
-	n, err := x.offsets.search(func(e offsetEntry) bool { return int64(e.pos) > pos })
+	n, err := x.offsets.search(x.offsets.share(pos, int64(x.lastIndexed.pos)), func(e offsetEntry) bool { return int64(e.pos) > pos })
 	if err != nil || n == 0 {
 		return 0, err
 	}
@@ -163,7 +172,7 @@ func (x *indexes) boundary(pos int64) (int64, error) {
 
 // lookupTime gives the offset up to which no record is as young as ts; base if nothing is known.
 func (x *indexes) lookupTime(base, ts int64) (int64, error) {
-	n, err := x.times.search(func(e timeEntry) bool { return e.ts > ts })
+	n, err := x.times.search(x.times.len()/2, func(e timeEntry) bool { return e.ts > ts })
 	if err != nil || n == 0 {
 		return base, err
 	}
