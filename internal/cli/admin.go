@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -183,4 +184,61 @@ func explain(ctx context.Context, name string, err error) error {
 // unsupported reports that no broker knows the request. kgo has the two errors unexported.
 func unsupported(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "request key is unknown") || strings.Contains(err.Error(), "broker is too old"))
+}
+
+// askEach sends a request whose parts go to several brokers and hands every answered part to done, and every part that
+// could not be sent, with the reason, to failed. It is an error only when no broker can be reached.
+func askEach[Q kmsg.Request, R kmsg.Response](ctx context.Context, a *admin, name string, req Q, done func(R), failed func(Q, error)) error {
+	bounded, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	for {
+		shards := a.cl.RequestSharded(bounded, req)
+		if len(shards) == 1 && isDial(shards[0].Err) && pause(bounded, redialAfter) == nil {
+			continue
+		}
+		for _, s := range shards {
+			if s.Err == nil {
+				if r, ok := s.Resp.(R); ok {
+					done(r)
+				}
+				continue
+			}
+			var code *kerr.Error
+			part, ok := s.Req.(Q)
+			if !ok || !errors.As(s.Err, &code) {
+				return explain(ctx, name, s.Err)
+			}
+			failed(part, client.Error(code.Code, nil))
+		}
+		return nil
+	}
+}
+
+// listedTopic is a topic in the cluster's listing.
+type listedTopic struct {
+	id         [16]byte
+	internal   bool
+	partitions []int32
+}
+
+// listTopics returns all topics by name. One with an error in the listing is left out, as by Java's client.
+func listTopics(ctx context.Context, a *admin) (map[string]listedTopic, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = nil
+	resp, err := ask(ctx, a, "listTopics", req)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]listedTopic{}
+	for _, topic := range resp.Topics {
+		if topic.Topic == nil || topic.ErrorCode != 0 {
+			continue
+		}
+		l := listedTopic{id: topic.TopicID, internal: topic.IsInternal}
+		for _, p := range topic.Partitions {
+			l.partitions = append(l.partitions, p.Partition)
+		}
+		all[*topic.Topic] = l
+	}
+	return all, nil
 }

@@ -39,6 +39,9 @@ type tool struct {
 var tools = []tool{
 	{"kafka-console-consumer", "read records from topics and print them", consoleConsumer},
 	{"kafka-console-producer", "read lines and publish them to a topic", consoleProducer},
+	{"kafka-delete-records", "delete records below an offset", deleteRecords},
+	{"kafka-get-offsets", "print the offsets of partitions", getOffsets},
+	{"kafka-groups", "list groups of all types", groups},
 	{"kafka-topics", "create, list, describe, alter and delete topics", topics},
 }
 

@@ -175,7 +175,7 @@ func (t *topicCommand) names(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := t.listTopics(ctx)
+	all, err := listTopics(ctx, t.admin)
 	if err != nil {
 		return nil, err
 	}
@@ -192,23 +192,6 @@ func (t *topicCommand) names(ctx context.Context) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// listTopics returns all topics with their ids. A topic with an error in the listing is left out, as by Java's client.
-func (t *topicCommand) listTopics(ctx context.Context) (map[string][16]byte, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = nil
-	resp, err := ask(ctx, t.admin, "listTopics", req)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string][16]byte{}
-	for _, topic := range resp.Topics {
-		if topic.Topic != nil && topic.ErrorCode == 0 {
-			all[*topic.Topic] = topic.TopicID
-		}
-	}
-	return all, nil
 }
 
 // mustExist is the complaint about a pattern that selects nothing.

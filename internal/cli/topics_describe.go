@@ -88,12 +88,12 @@ func (t *topicCommand) describeSelected(ctx context.Context) ([]topicDescription
 		}
 	}
 	if id != [16]byte{} {
-		all, err := t.listTopics(ctx)
+		all, err := listTopics(ctx, t.admin)
 		if err != nil {
 			return nil, err
 		}
-		for name, has := range all {
-			if has == id && !(t.options.has("exclude-internal") && internalTopics[name]) {
+		for name, topic := range all {
+			if topic.id == id && !(t.options.has("exclude-internal") && internalTopics[name]) {
 				return t.describeMetadata(ctx, []string{""}, id)
 			}
 		}
@@ -113,7 +113,7 @@ func (t *topicCommand) describeSelected(ctx context.Context) ([]topicDescription
 	if err != nil {
 		return nil, err
 	}
-	return hashMapOrder(found, len(found), func(d topicDescription) string { return d.name }), nil
+	return hashMapOrder(found, len(found), func(d topicDescription) int32 { return javaHash(d.name) }), nil
 }
 
 // describeNames asks DescribeTopicPartitions page by page, or Metadata where the broker does not have it.
@@ -295,7 +295,7 @@ func (t *topicCommand) topicConfigs(ctx context.Context, names []string) (map[st
 			}
 			entries = append(entries, e)
 		}
-		configs[r.ResourceName] = hashMapOrder(entries, 0, func(e configEntry) string { return e.name })
+		configs[r.ResourceName] = hashMapOrder(entries, 0, func(e configEntry) int32 { return javaHash(e.name) })
 	}
 	return configs, nil
 }

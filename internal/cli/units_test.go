@@ -86,7 +86,6 @@ func TestHelpLayout(t *testing.T) {
 
 // TestHashMapOrder holds orders that Java's HashMap gave.
 func TestHashMapOrder(t *testing.T) {
-	same := func(s string) string { return s }
 	tests := []struct {
 		put, want string
 		expected  int
@@ -98,7 +97,7 @@ func TestHashMapOrder(t *testing.T) {
 				"retention.bytes cleanup.policy flush.ms follower.replication.throttled.replicas retention.ms segment.ms segment.bytes flush.messages", 0},
 	}
 	for _, tt := range tests {
-		if got := strings.Join(hashMapOrder(strings.Fields(tt.put), tt.expected, same), " "); got != tt.want {
+		if got := strings.Join(hashMapOrder(strings.Fields(tt.put), tt.expected, javaHash), " "); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
