@@ -143,7 +143,8 @@ func (l *Log) sync(f *flushing) error {
 	return nil
 }
 
-// FlushDue says whether flush.messages or flush.ms asks for a flush.
+// FlushDue says whether flush.messages or flush.ms asks for a flush. The answer yes is given once: the age counts from
+// it, as the caller flushes then.
 func (l *Log) FlushDue(now time.Time) bool {
 	cfg := l.config.Load()
 	l.mu.Lock()
@@ -153,7 +154,11 @@ func (l *Log) FlushDue(now time.Time) bool {
 		l.lastFlush = now
 		return false
 	}
-	return cfg.FlushMessages > 0 && dirty >= cfg.FlushMessages || cfg.FlushAge > 0 && now.Sub(l.lastFlush) >= cfg.FlushAge
+	due := cfg.FlushMessages > 0 && dirty >= cfg.FlushMessages || cfg.FlushAge > 0 && now.Sub(l.lastFlush) >= cfg.FlushAge
+	if due {
+		l.lastFlush = now
+	}
+	return due
 }
 
 // Close ends the log's use. A clean one flushes everything and writes the producers' state, so that the next Open reads

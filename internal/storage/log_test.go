@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -136,5 +137,103 @@ func TestAppendReadReopen(t *testing.T) {
 		if err := l.Close(false); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What an append and a read allocate does not depend on the number of records.
+func TestAllocations(t *testing.T) {
+	for _, n := range []int{1, 5000} {
+		l, _ := open(t, Options{})
+		list := []record.Batch{records(n, t0.UnixMilli(), 20)}
+		appends := testing.AllocsPerRun(200, func() {
+			if _, err := l.Append(list, AppendOptions{Now: t0}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		reads := testing.AllocsPerRun(200, func() {
+			s, err := l.View().Read(int64(n), 1<<20, LogEnd, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Release()
+		})
+		if appends > 3 || reads > 2 {
+			t.Fatalf("%d records: %v allocations an append, %v a read", n, appends, reads)
+		}
+		l.Close(false)
+	}
+}
+
+// Batches of one append are written at once, and nothing else is done to the disk.
+func TestOneWriteForARun(t *testing.T) {
+	m, o := memory(t)
+	ops := vfs.NewLog(m)
+	o.FS = ops
+	l, _ := open(t, o)
+	ops.Reset()
+	var list []record.Batch
+	size := 0
+	for range 10 {
+		list = append(list, records(3, t0.UnixMilli(), 50))
+		size += len(list[0])
+	}
+	out, err := l.Append(list, AppendOptions{Now: t0, Origin: Coordinator})
+	if err != nil || out.FirstOffset != 0 || out.LastOffset != 29 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if all := ops.Ops(); len(all) != 1 || all[0].Kind != vfs.OpWrite || all[0].Length != int64(size) {
+		t.Fatalf("%v", all)
+	}
+	checkDense(t, readAll(t, l, LogEnd), 0, 30)
+}
+
+// A read at the log's end needs no look into a file.
+func TestTailReadReadsNothing(t *testing.T) {
+	m, o := memory(t)
+	ops := vfs.NewLog(m)
+	o.FS = ops
+	l, _ := open(t, o)
+	for range 50 {
+		out := mustAppend(t, l, records(3, t0.UnixMilli(), 500), AppendOptions{})
+		ops.Reset()
+		s, err := l.View().Read(out.FirstOffset, 1<<20, LogEnd, true)
+		if err != nil || s.Size == 0 {
+			t.Fatal(s.Size, err)
+		}
+		s.Release()
+		if all := ops.Ops(); len(all) > 0 {
+			t.Fatalf("%v", all)
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	_, o := memory(t)
+	o.Config = Config{MaxMessageBytes: 500, SegmentBytes: 1000}
+	l, _ := open(t, o)
+	var large *TooLarge
+	if _, err := tryAppend(l, records(1, 0, 600), AppendOptions{}); !errors.As(err, &large) || large.Segment || large.Max != 500 {
+		t.Fatalf("%v", err)
+	}
+	if _, err := tryAppend(l, records(1, 0, 1200), AppendOptions{Origin: RaftLeader}); !errors.As(err, &large) || !large.Segment {
+		t.Fatalf("%v", err)
+	}
+	if _, err := tryAppend(l, records(1, 0, 700), AppendOptions{Origin: RaftLeader}); err != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// LogAppendTime rewrites type, largest timestamp and checksum, and tells the time.
+func TestLogAppendTime(t *testing.T) {
+	_, o := memory(t)
+	o.Config = Config{LogAppendTime: true}
+	l, _ := open(t, o)
+	out := mustAppend(t, l, records(3, 5, 10), AppendOptions{})
+	if out.LogAppendTime != t0.UnixMilli() {
+		t.Fatalf("%+v", out)
+	}
+	b := record.Batch(readAll(t, l, LogEnd)) // compares the checksum
+	if b.TimestampType() != record.LogAppendTime || b.MaxTimestamp() != t0.UnixMilli() {
+		t.Fatalf("%v", b)
 	}
 }

@@ -507,3 +507,26 @@ func TestRename(t *testing.T) {
 		t.Fatalf("append to a removed log: %v", err)
 	}
 }
+
+func TestFlushDue(t *testing.T) {
+	_, o := memory(t)
+	o.Config = Config{FlushMessages: 10, FlushAge: time.Minute}
+	l, _ := open(t, o)
+	due := func(after time.Duration, want bool) {
+		t.Helper()
+		if got := l.FlushDue(t0.Add(after)); got != want {
+			t.Fatalf("after %v: %t, want %t", after, got, want)
+		}
+	}
+	due(time.Hour, false)
+	mustAppend(t, l, records(9, 0, 1), AppendOptions{})
+	due(time.Hour+time.Second, false)
+	due(time.Hour+time.Minute, true)
+	due(time.Hour+time.Minute+time.Second, false)
+	mustAppend(t, l, records(1, 0, 1), AppendOptions{})
+	due(time.Hour+time.Minute+time.Second, true)
+	if err := l.Flush(10); err != nil {
+		t.Fatal(err)
+	}
+	due(2*time.Hour, false)
+}
