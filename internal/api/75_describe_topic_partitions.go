@@ -89,7 +89,9 @@ func (h *Handler) describeTopicPartitions(c *call, req *kmsg.DescribeTopicPartit
 func describePartition(image *metadata.Image, p *metadata.Partition, index int32, listener string) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	out := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	out.Partition, out.LeaderID, out.LeaderEpoch, out.Replicas, out.ISR = index, p.Leader, p.LeaderEpoch, p.Replicas, p.ISR
-	out.EligibleLeaderReplicas, out.LastKnownELR, out.OfflineReplicas = p.ELR, p.LastKnownELR, offline(image, p)
+	// Java's client takes null for a bug, though the schema allows it.
+	out.EligibleLeaderReplicas, out.LastKnownELR = append([]int32{}, p.ELR...), append([]int32{}, p.LastKnownELR...)
+	out.OfflineReplicas = offline(image, p)
 	if _, code := leaderEndpoint(image, p.Leader, listener); code != 0 {
 		out.ErrorCode, out.LeaderID = code, -1
 	}

@@ -20,9 +20,11 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/api"
@@ -75,6 +77,8 @@ type Node struct {
 	layered atomic.Pointer[config.Layers]
 	bound   []bound
 	failed  chan error // the first fatal error
+
+	failOnce sync.Once
 }
 
 // bound is a listener and what it is called.
@@ -151,6 +155,8 @@ func (n *Node) start(ctx context.Context) error {
 		KafkaError:     func(err error) error { return api.KafkaError(err) },
 		LoadBuffer:     n.settings().Int("offsets.load.buffer.size"),
 		CommitTimeout:  n.settings().Duration("offsets.commit.timeout.ms"),
+		Codec:          record.Codec(n.settings().Int("offsets.topic.compression.codec")),
+		ImageCommand:   group.ImageCommand,
 	})
 	if err := n.quorum.Start(); err != nil {
 		return err
@@ -180,6 +186,11 @@ func (n *Node) bind() error {
 	}
 	for _, e := range n.config.Listeners {
 		if err := open(e, false); err != nil {
+			return err
+		}
+	}
+	for _, e := range n.config.ControllerEndpoints {
+		if err := open(e, true); err != nil {
 			return err
 		}
 	}
@@ -259,8 +270,9 @@ func (n *Node) listen() {
 	}))
 }
 
-// live registers the broker and keeps it alive.
+// live registers the controller and the broker, and keeps the broker alive.
 func (n *Node) live() {
+	n.registerController()
 	c := lifecycle.Config{
 		ID: n.config.NodeID, ClusterID: n.cluster, Incarnation: n.o.NewID(), Features: metadata.SupportedFeatures(), Rack: n.config.Rack,
 		Directories: n.dirs.IDs(), PreviousEpoch: n.dirs.CleanShutdownEpoch(), HeartbeatInterval: n.settings().Duration("broker.heartbeat.interval.ms"),
@@ -280,9 +292,33 @@ func (b brokerChannel) Request(req kmsg.Request, reply func(kmsg.Response)) {
 	b.q.Request(machine.Client{Principal: "User:ANONYMOUS"}, req, reply)
 }
 
-// advertised is what clients are told: a port 0 becomes the bound one, an empty host this machine's name.
-func (n *Node) advertised() []config.Endpoint {
-	out := append([]config.Endpoint(nil), n.config.Advertised...)
+// registerController tells the cluster which listeners and features this controller has (KIP-919).
+func (n *Node) registerController() {
+	req := kmsg.NewPtrControllerRegistrationRequest()
+	req.ControllerID, req.IncarnationID = n.config.NodeID, n.o.NewID()
+	for _, e := range n.resolve(n.config.AdvertisedControllers) {
+		l := kmsg.NewControllerRegistrationRequestListener()
+		l.Name, l.Host, l.Port = e.Listener, e.Host, uint16(e.Port)
+		req.Listeners = append(req.Listeners, l)
+	}
+	for _, f := range metadata.SupportedFeatures() {
+		w := kmsg.NewControllerRegistrationRequestFeature()
+		w.Name, w.MinSupportedVersion, w.MaxSupportedVersion = f.Name, f.Min, f.Max
+		req.Features = append(req.Features, w)
+	}
+	brokerChannel{n.quorum}.Request(req, func(resp kmsg.Response) {
+		if r, ok := resp.(*kmsg.ControllerRegistrationResponse); ok && r.ErrorCode != 0 {
+			n.o.Logger.Warn("the controller could not register", "error", kerr.ErrorForCode(r.ErrorCode), "message", r.ErrorMessage)
+		}
+	})
+}
+
+// advertised is what clients are told.
+func (n *Node) advertised() []config.Endpoint { return n.resolve(n.config.Advertised) }
+
+// resolve fills in what only a running node knows: a port 0 becomes the bound one, an empty host this machine's name.
+func (n *Node) resolve(endpoints []config.Endpoint) []config.Endpoint {
+	out := append([]config.Endpoint(nil), endpoints...)
 	for i := range out {
 		if out[i].Port == 0 {
 			for _, b := range n.bound {
@@ -326,10 +362,7 @@ func (n *Node) Failed() <-chan error { return n.failed }
 
 func (n *Node) fail(err error) {
 	n.o.Logger.Error("the node cannot go on", "error", err)
-	select {
-	case n.failed <- err:
-	default:
-	}
+	n.failOnce.Do(func() { n.failed <- err })
 }
 
 func (n *Node) image() *metadata.Image  { return n.quorum.Image() }

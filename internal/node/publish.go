@@ -39,7 +39,7 @@ func (n *Node) configure(image *metadata.Image) {
 		n.server.SetLimits(limits(v))
 	}
 	n.dirs.SetIntervals(intervals(v))
-	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, func([]any) {})
+	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, nil)
 	for _, topic := range n.replicas.Names() {
 		n.replicas.Configure(topic)
 	}
@@ -62,16 +62,10 @@ func (n *Node) publishTopics(d *metadata.Delta, _ *metadata.Image) {
 // publishCoordinators elects and resigns coordinators and lets them forget offsets of topics that are gone.
 func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
 	changes := d.Topics()
-	var gone []group.Topic
 	for _, id := range changes.Deleted {
-		t, ok := d.Base().TopicByID(id)
-		if !ok {
-			continue
-		}
-		gone = append(gone, group.Topic{Name: t.Name, ID: t.ID})
-		if t.Name == offsetsTopic {
-			for i, p := range t.Partitions {
-				n.groups.Resigned(int32(i), p.LeaderEpoch+1)
+		if t, ok := d.Base().TopicByID(id); ok && t.Name == offsetsTopic {
+			for i := range t.Partitions {
+				n.groups.Resigned(int32(i), -1)
 			}
 		}
 	}
@@ -88,9 +82,7 @@ func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
 			}
 		}
 	}
-	if len(gone) > 0 {
-		n.groups.Broadcast(machine.Command{Body: group.TopicsDeleted{Topics: gone}}, func([]any) {})
-	}
+	n.groups.ImageChanged(d)
 }
 
 // sweepStrays puts logs aside that the metadata does not give to this node.

@@ -75,8 +75,8 @@ func limits(v config.Values) server.Limits {
 	l := server.Limits{
 		RequestBytesMax: v.Int("socket.request.max.bytes"), ConnectionsMax: unlimited(v.Int("max.connections")),
 		ConnectionsPerIPMax: unlimited(v.Int("max.connections.per.ip")), MaxIdle: v.Duration("connections.max.idle.ms"),
-		PerIP: v.PerIPOverrides(),
 	}
+	l.PerIP, _ = v.PerIPOverrides() // validated with the key
 	return l
 }
 

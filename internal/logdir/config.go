@@ -1,0 +1,65 @@
+package logdir
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// Config says where the logs are and how they are kept. FS, Dirs and Logger are needed.
+type Config struct {
+	FS          vfs.FS
+	Dirs        []string // log.dirs, in that order
+	MetadataDir string   // metadata.log.dir; empty: the first of Dirs. If it is none of Dirs it is locked and checked, but has no partitions
+	ClusterID   string   // what meta.properties must say; empty: whatever it says, but the same in all directories
+	NodeID      int32    // what meta.properties must say
+
+	Logger *slog.Logger
+	Now    func() time.Time   // nil: time.Now
+	NewID  func() schema.UUID // for names of -delete and -stray directories, and directory ids; nil: random
+
+	Intervals       Intervals
+	RecoveryThreads int // num.recovery.threads.per.data.dir: for loading and closing; 0: 2
+
+	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day
+	MaxTransactionTimeout time.Duration // transaction.max.timeout.ms; 0: 15 minutes
+
+	Defaults    storage.Config                    // without TopicConfig, every topic's; its FileDeleteDelay is that of -delete directories
+	TopicConfig func(topic string) storage.Config // asked when a log is loaded or created, without a lock; nil: Defaults
+
+	// OnOffline hears, once a directory, that its disk failed while the node ran: a flush or a checkpoint could not be
+	// written. The logs that failed refuse appends. It is called without a lock, from a goroutine of this package or of a
+	// caller.
+	OnOffline func(dir schema.UUID, err error)
+}
+
+// Intervals say how often the work behind the scenes runs. A zero field is the default that stands beside it; a
+// negative one means never.
+type Intervals struct {
+	RecoveryCheckpoint time.Duration // log.flush.offset.checkpoint.interval.ms; 0: a minute
+	StartCheckpoint    time.Duration // log.flush.start.offset.checkpoint.interval.ms; 0: a minute
+	HighWatermark      time.Duration // replica.high.watermark.checkpoint.interval.ms; 0: 5 s
+	Flush              time.Duration // log.flush.scheduler.interval.ms; 0: only as often as the topics' flush.ms ask
+	Retention          time.Duration // log.retention.check.interval.ms; 0: 5 minutes
+	ProducerExpiry     time.Duration // producer.id.expiration.check.interval.ms; 0: 10 minutes
+	InitialDelay       time.Duration // log.initial.task.delay.ms: before the first run of each but HighWatermark; 0: 30 s
+}
+
+func (i Intervals) withDefaults() Intervals {
+	for _, f := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&i.RecoveryCheckpoint, time.Minute}, {&i.StartCheckpoint, time.Minute}, {&i.HighWatermark, 5 * time.Second},
+		{&i.Flush, -1}, {&i.Retention, 5 * time.Minute}, {&i.ProducerExpiry, 10 * time.Minute}, {&i.InitialDelay, 30 * time.Second},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	i.InitialDelay = max(i.InitialDelay, 0)
+	return i
+}

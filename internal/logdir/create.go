@@ -1,0 +1,214 @@
+package logdir
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// Create makes a log in a directory; its partition.metadata is durable when it returns. A zero, reserved or unknown
+// directory id means the one with the fewest logs. A log that is there already is given as it is.
+func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
+	p := partition{topic, index}
+	if !legal(topic) || index < 0 || topic == metadataTopic || len(p.String()) > nameMax || id == schema.ZeroUUID {
+		return nil, fmt.Errorf("create log: %q, partition %d, topic id %s name no log", topic, index, id)
+	}
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.phase != loaded {
+		return nil, ErrClosed
+	}
+	if log := d.Log(id, index); log != nil {
+		return log, nil
+	}
+	dir, err := d.place(p, id, dirID)
+	if err != nil {
+		return nil, err
+	}
+	// A line that an earlier log of this name left would be taken for this one's at the next start.
+	for k, c := range dir.checkpoints {
+		if c.mayHave(p) {
+			if err := d.checkpoint(dir, k); err != nil {
+				return nil, fmt.Errorf("create log %s in %s: %w", p, dir.path, err)
+			}
+		}
+	}
+	o := d.options(dir, p)
+	o.TopicID = id
+	log, rec, err := storage.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	d.sayRecovery(o.Dir, rec)
+	d.add(&entry{log: log, name: p, key: key{id, index}, dir: dir})
+	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
+	cfg := d.topicConfig(topic)
+	log.SetConfig(cfg)
+	d.flushAgeSet(cfg.FlushAge)
+	return log, nil
+}
+
+// place chooses the directory of a new log.
+func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, dir := range d.dirs {
+		if b := dir.broken[p]; b != nil && (b.id == id || b.id == schema.ZeroUUID) {
+			return nil, fmt.Errorf("log %s is offline: %w", p, b.err)
+		}
+	}
+	dir := d.byID[dirID]
+	if dir == nil || !slices.Contains(d.dirs, dir) {
+		dir = slices.MinFunc(d.dirs, func(a, b *directory) int { return a.count() - b.count() })
+	}
+	path := filepath.Join(dir.path, p.String())
+	if e := dir.logs[p]; e != nil {
+		return nil, &storage.InconsistentTopicID{Dir: path, Have: e.key.id, Want: id}
+	}
+	if b := dir.broken[p]; b != nil {
+		return nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
+	}
+	return dir, nil
+}
+
+// count is how many logs a directory has. Dirs.mu is held.
+func (dir *directory) count() int { return len(dir.logs) + len(dir.broken) }
+
+// Delete takes a log away: it is renamed to its -delete name, durably, and removed after file.delete.delay.ms. One that
+// could not be opened is taken away, too. DETAILS 28.
+func (d *Dirs) Delete(id schema.UUID, index int32) error {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.phase != loaded {
+		return ErrClosed
+	}
+	d.mu.RLock()
+	e := d.logs[key{id, index}]
+	var b *broken
+	if e == nil {
+		b = d.brokenByID(id, index)
+	}
+	d.mu.RUnlock()
+	if e == nil && b == nil {
+		return fmt.Errorf("delete log %s, partition %d: %w", id, index, ErrUnknownLog)
+	}
+	path, err := d.retire(e, b, suffixDelete)
+	if err != nil {
+		return err
+	}
+	gone := doomed{path: path, due: d.c.Now().Add(d.c.Defaults.FileDeleteDelay)}
+	if e != nil {
+		gone.log = e.log
+	}
+	d.doom(gone)
+	d.c.Logger.Info("a log was renamed and will be removed", "path", path, "after", d.c.Defaults.FileDeleteDelay)
+	return nil
+}
+
+// brokenByID finds a log that could not be opened. mu is held.
+func (d *Dirs) brokenByID(id schema.UUID, index int32) *broken {
+	if id == schema.ZeroUUID {
+		return nil
+	}
+	for _, dir := range d.dirs {
+		for _, b := range dir.broken { // at most one matches
+			if b.id == id && b.name.index == index {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+// retire gives a log, or one that could not be opened, its last name, durably, and forgets it. changes is held.
+func (d *Dirs) retire(e *entry, b *broken, suffix string) (path string, err error) {
+	if e != nil {
+		path = filepath.Join(e.dir.path, retiredName(e.name, d.c.NewID(), suffix))
+		d.drop(e) // first: nobody shall find a log that is about to go
+		if err := e.log.Rename(path); err != nil {
+			// Where the names are now is unknown; the next start sees, and the log is not used until then.
+			d.diskFailed(e.dir, err)
+			e.log.Close(false)
+			d.mu.Lock()
+			e.dir.broken[e.name] = &broken{name: e.name, id: e.key.id, dir: e.dir, err: err}
+			d.mu.Unlock()
+			return "", err
+		}
+		return path, nil
+	}
+	path = filepath.Join(b.dir.path, retiredName(b.name, d.c.NewID(), suffix))
+	err = d.c.FS.Rename(filepath.Join(b.dir.path, b.name.String()), path)
+	if err == nil {
+		err = d.c.FS.SyncDir(b.dir.path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("log %s in %s: %w", b.name, b.dir.path, err)
+	}
+	d.mu.Lock()
+	delete(b.dir.broken, b.name)
+	d.mu.Unlock()
+	return path, nil
+}
+
+// Strays renames the logs that keep refuses to their -stray names, and gives those, in the order of the old ones. It
+// asks for the logs that could not be opened, too, with a zero id where that could not be read. DETAILS 28.
+func (d *Dirs) Strays(keep func(topic string, id schema.UUID, partition int32) bool) (moved []string, err error) {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.phase != loaded {
+		return nil, ErrClosed
+	}
+	for _, s := range d.everything() {
+		if keep(s.name.topic, s.id, s.name.index) {
+			continue
+		}
+		path, e := d.retire(s.entry, s.broken, suffixStray)
+		if e == nil {
+			d.c.Logger.Warn("the metadata does not know a log: it was set aside", "topic", s.name.topic, "partition", s.name.index,
+				"topic_id", s.id, "path", path)
+			moved = append(moved, path)
+			if s.entry != nil {
+				e = s.entry.log.Close(true)
+			}
+		}
+		err = errors.Join(err, e)
+	}
+	return moved, err
+}
+
+// found is a log or one that could not be opened.
+type found struct {
+	name   partition
+	id     schema.UUID
+	entry  *entry
+	broken *broken
+}
+
+// everything lists what the directories hold, by directory and name.
+func (d *Dirs) everything() (out []found) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, dir := range d.dirs {
+		first := len(out)
+		for p, e := range dir.logs { // sorted below
+			out = append(out, found{name: p, id: e.key.id, entry: e})
+		}
+		for p, b := range dir.broken { // sorted below
+			out = append(out, found{name: p, id: b.id, broken: b})
+		}
+		slices.SortFunc(out[first:], func(a, b found) int { return comparePartitions(a.name, b.name) })
+	}
+	return out
+}
+
+// doomed is a directory that waits for its removal.
+type doomed struct {
+	log  *storage.Log // nil: it was found at the start
+	path string
+	due  time.Time
+}

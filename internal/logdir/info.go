@@ -1,0 +1,56 @@
+package logdir
+
+import (
+	"slices"
+
+	"github.com/klamm-io/klamm/internal/schema"
+)
+
+// DirInfo describes a log directory, as DescribeLogDirs shows it.
+type DirInfo struct {
+	Path  string
+	ID    schema.UUID
+	Err   error // the disk's first error while the node ran, nil if there was none
+	Total int64 // bytes of the file system; -1 if unknown
+	Free  int64
+	Logs  []LogInfo // by topic and partition
+}
+
+// LogInfo describes a log in a directory.
+type LogInfo struct {
+	Topic     string
+	TopicID   schema.UUID
+	Partition int32
+	Size      int64
+	LogEnd    int64
+	Err       error // why it could not be opened; then Size and LogEnd are -1
+}
+
+// Info describes the log directories, in the order of the configuration.
+func (d *Dirs) Info() []DirInfo {
+	out := make([]DirInfo, len(d.dirs))
+	for i, dir := range d.dirs {
+		out[i] = d.describe(dir)
+		out[i].Total, out[i].Free = -1, -1
+		if u, err := d.c.FS.Usage(dir.path); err == nil {
+			out[i].Total, out[i].Free = u.Total, u.Free
+		}
+	}
+	return out
+}
+
+func (d *Dirs) describe(dir *directory) DirInfo {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	info := DirInfo{Path: dir.path, ID: dir.meta.DirectoryID, Err: dir.failed}
+	for p, e := range dir.logs { // sorted below
+		info.Logs = append(info.Logs, LogInfo{Topic: p.topic, TopicID: e.key.id, Partition: p.index, Size: e.log.Size(), LogEnd: e.log.View().LogEnd})
+	}
+	for p, b := range dir.broken { // sorted below
+		info.Logs = append(info.Logs, LogInfo{Topic: p.topic, TopicID: b.id, Partition: p.index, Size: -1, LogEnd: -1, Err: b.err})
+	}
+	slices.SortFunc(info.Logs, func(a, b LogInfo) int {
+		return comparePartitions(partition{a.Topic, a.Partition}, partition{b.Topic, b.Partition})
+	})
+	return info
+}
