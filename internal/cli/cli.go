@@ -42,6 +42,7 @@ var tools = []tool{
 	{"kafka-delete-records", "delete records below an offset", deleteRecords},
 	{"kafka-get-offsets", "print the offsets of partitions", getOffsets},
 	{"kafka-groups", "list groups of all types", groups},
+	{"kafka-storage", "format log directories and tell what is in them", storage},
 	{"kafka-topics", "create, list, describe, alter and delete topics", topics},
 }
 

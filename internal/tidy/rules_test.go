@@ -2,6 +2,7 @@ package tidy
 
 // imports says which packages may know which. "a, b < c" lets c import a and b, and whatever they may import.
 // Packages are named below internal/; public packages and commands by their path from the module's root.
+// "logdir, quorum < cli" is for kafka-storage's format alone, which writes what those packages read.
 const imports = `
 NONE < config, vfs, schema, record, connect;
 vfs < wire;
@@ -23,6 +24,7 @@ replica, share, coordinator, coordinator/group, coordinator/txn, coordinator/sha
 api, server, quorum, replica, lifecycle, coordinator, metrics < node < klammtest;
 config < client < cli, registry, connectd, console, streams;
 schema, record, storage, metadata < cli;
+logdir, quorum < cli;
 connect < connector, connectd;
 node, cli, registry, connectd, console < cmd/klamm;
 NONE < tidy;
