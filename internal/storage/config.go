@@ -86,6 +86,7 @@ type Options struct {
 	RecoveryPoint  int64 // from recovery-point-offset-checkpoint; 0: unknown, everything is checked
 	LogStartOffset int64 // from log-start-offset-checkpoint
 	HighWatermark  int64 // from replication-offset-checkpoint
+	Cleaned        int64 // from cleaner-offset-checkpoint
 	Clean          bool  // the last shutdown was clean: no segment is scanned
 
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day

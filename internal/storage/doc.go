@@ -28,6 +28,9 @@
 // Readers take no lock: they load a View, which never changes. A View may be older than the log: its segments stay
 // readable, for a file is closed and removed only when no Range refers to it any more.
 //
+// Log.cleaning is held by Clean for as long as it runs: no two run at once, and Close waits for it. It is taken before
+// files, which Clean takes only to put a segment that is complete in the place of those that it was made of.
+//
 // # What is durable
 //
 // Flush makes everything below an offset durable (records, indexes, snapshots, epochs, names) and then moves the

@@ -190,8 +190,17 @@ func (l *Log) Close(clean bool) error {
 			err = l.sync(f)
 		}
 	}
+	l.cleaning.Lock() // a cleaning sees that the log is closed, and ends
+	defer l.cleaning.Unlock()
 	for _, s := range l.View().segments {
 		s.retire()
+	}
+	l.files.Lock()
+	defer l.files.Unlock()
+	for _, d := range l.deleted {
+		if d.h != nil {
+			d.h.retire()
+		}
 	}
 	return err
 }
@@ -208,6 +217,9 @@ func (l *Log) Rename(dir string) error {
 	for i := range l.deleted {
 		d := &l.deleted[i]
 		d.at = filepath.Join(dir, filepath.Base(d.at))
+		if d.h != nil {
+			d.h.moved(d.at)
+		}
 	}
 	if err := l.fs.SyncDir(filepath.Dir(dir)); err != nil {
 		return l.doom(l.fileError("..", err))

@@ -111,6 +111,13 @@ func (h *handle) rename(path string) error {
 	return nil
 }
 
+// moved says that the file has another name now, or would have.
+func (h *handle) moved(path string) {
+	h.mu.Lock()
+	h.path = path
+	h.mu.Unlock()
+}
+
 func (h *handle) name() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

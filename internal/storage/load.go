@@ -179,6 +179,7 @@ func (ld *loader) leftovers(names []string) ([]string, error) {
 
 func (ld *loader) swap(kept, swap []string, firstCleaned int64) ([]string, error) {
 	from, to := int64(math.MaxInt64), int64(math.MinInt64) // offsets that the new segments cover
+	bases := map[int64]bool{}                              // where they begin
 	var valid []string
 	for _, name := range swap {
 		offset, suffix, _ := parseName(name)
@@ -195,12 +196,13 @@ func (ld *loader) swap(kept, swap []string, firstCleaned int64) ([]string, error
 				return nil, err
 			}
 			from, to = min(from, offset), max(to, end)
+			bases[offset] = true
 		}
 	}
 	var out []string
 	for _, name := range kept {
-		offset, _, ok := parseName(name)
-		if ok && offset >= from && offset < to {
+		offset, suffix, ok := parseName(name)
+		if ok && suffix != suffixSnapshot && (bases[offset] || offset >= from && offset < to) {
 			if err := ld.remove(name); err != nil {
 				return nil, err
 			}
@@ -388,6 +390,9 @@ func (ld *loader) finish(start int64) error {
 		l.recoveryPoint = l.end
 	}
 	l.recoveryPoint = max(l.recoveryPoint, l.start)
+	if ld.o.Cleaned <= l.end { // otherwise what was cleaned is gone: nothing counts as clean
+		l.cleaned = ld.o.Cleaned
+	}
 	if e, changed := l.epochs.truncateEnd(l.end); changed {
 		l.epochs, l.epochsDirty = e, true
 	}

@@ -29,6 +29,9 @@ type Log struct {
 	config atomic.Pointer[Config]
 	view   atomic.Pointer[View]
 
+	// cleaning is held by Clean, and taken by Close, which waits for it. It is taken before files.
+	cleaning sync.Mutex
+
 	// files serialises changes to the set of files; it is taken before mu. It guards:
 	files   sync.Mutex
 	deleted []deletedFile
@@ -63,6 +66,7 @@ type Log struct {
 	appends int                     // how often, ever
 
 	recoveryPoint int64
+	cleaned       int64   // below it the log was compacted; truncation moves it down
 	unsure        int64   // base of the first segment that Open has repaired and no flush has made durable since
 	truncations   int     // how often; a flush that crosses one must not move the recovery point
 	dirDirty      bool    // names changed since the directory was synced

@@ -224,8 +224,13 @@ func (l *Log) RemoveDeleted(now time.Time) (left int, err error) {
 	l.files.Lock()
 	defer l.files.Unlock()
 	l.deleted = slices.DeleteFunc(l.deleted, func(d deletedFile) bool {
-		if now.Before(d.due) || d.h != nil && d.h.open() {
+		if now.Before(d.due) {
 			return false
+		}
+		if d.h != nil {
+			if d.h.retire(); d.h.open() { // compaction's are readable until now
+				return false
+			}
 		}
 		if e := removeIfThere(l.fs, d.at); e != nil {
 			err = errors.Join(err, l.fileError(d.at, e))

@@ -145,7 +145,7 @@ func (l *Log) writeBehind() {
 		return
 	}
 	if err := x.write(); err != nil {
-		l.doom(err)
+		_ = l.doom(err)
 		return
 	}
 	l.mu.Lock()

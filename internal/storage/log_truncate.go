@@ -79,6 +79,7 @@ func (l *Log) truncate(offset int64, now time.Time) error {
 	// The file's new length is not durable: the next flush must include it, even if the log has rolled by then.
 	l.recoveryPoint = min(l.recoveryPoint, cut.base)
 	l.truncations++
+	l.cleaned = min(l.cleaned, offset)
 	l.appends = 0
 	l.dirDirty = true
 	if e, changed := l.epochs.truncateEnd(offset); changed {
@@ -255,6 +256,7 @@ func (l *Log) startOver(offset, start int64, now time.Time) error {
 	l.hw = l.place(offset)
 	l.recoveryPoint = min(l.recoveryPoint, offset)
 	l.truncations++
+	l.cleaned = 0
 	l.dirDirty = true
 	l.epochs, l.epochsDirty = nil, true
 	l.producers.clear(offset)

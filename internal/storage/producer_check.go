@@ -99,9 +99,17 @@ func (s *staged) stage(p *producers, codecs *record.Codecs, c check) error {
 	b := c.batch
 	u := s.of(p, b.ProducerID())
 	if b.Control() {
+		if b.Count() == 0 {
+			// What compaction left of a marker ends nothing any more, but tells the producer's epoch: older ones stay fenced.
+			if w := &u.work; b.ProducerEpoch() > w.epoch {
+				w.setEpoch(b.ProducerEpoch())
+				w.lastTimestamp = b.MaxTimestamp()
+			}
+			return nil
+		}
 		m, is, err := codecs.EndTxnOf(b)
 		if err != nil || !is {
-			return err // an emptied control batch is what compaction left of a marker: it ends nothing any more
+			return err
 		}
 		if err := s.marker(u, m, c); err != nil {
 			return err

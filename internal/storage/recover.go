@@ -400,13 +400,15 @@ func (a *active) readFirstTime(f vfs.File) error {
 	return nil
 }
 
-// batchReader reads whole batches one after the other, many with one read.
+// batchReader reads whole batches one after the other, many with one read. A batch is valid until the next one.
 type batchReader struct {
-	f   io.ReaderAt
-	pos int64 // of the next batch
-	end int64
-	buf []byte
-	at  int64 // position of buf
+	f      io.ReaderAt
+	pos    int64 // of the next batch
+	end    int64
+	buf    []byte
+	at     int64           // position of buf
+	size   int             // bytes to read at once; 0: batchReaderSize
+	before func(int) error // if set, it is asked before so many bytes are read
 }
 
 const batchReaderSize = 1 << 20
@@ -437,20 +439,36 @@ func (r *batchReader) next() (record.Batch, error) {
 	return record.Batch(b[:size:size]), nil
 }
 
-// fill gives at least n bytes from pos on; the file must have them.
+// fill gives at least n bytes from pos on; the file must have them. What the buffer has of them is not read again.
 func (r *batchReader) fill(n int) ([]byte, error) {
-	if i := r.pos - r.at; i >= 0 && i+int64(n) <= int64(len(r.buf)) {
-		return r.buf[i:], nil
+	i := r.pos - r.at
+	if i < 0 || i > int64(len(r.buf)) {
+		i = int64(len(r.buf))
 	}
-	want := int(min(r.end-r.pos, int64(max(n, batchReaderSize))))
-	if cap(r.buf) < want {
-		r.buf = make([]byte, want)
+	have := r.buf[i:]
+	if len(have) >= n {
+		return have, nil
 	}
-	r.buf, r.at = r.buf[:want], r.pos
-	if err := readFull(r.f, r.buf, r.pos); err != nil {
-		r.buf = r.buf[:0]
+	size := r.size
+	if size == 0 {
+		size = batchReaderSize
+	}
+	want := int(min(r.end-r.pos, int64(max(n, size))))
+	to := r.buf[:0]
+	if cap(to) < want {
+		to = make([]byte, 0, want)
+	}
+	had := copy(to[:want], have)
+	r.buf, r.at = to[:had], r.pos
+	if r.before != nil {
+		if err := r.before(want - had); err != nil {
+			return nil, err
+		}
+	}
+	if err := readFull(r.f, to[had:want], r.pos+int64(had)); err != nil {
 		return nil, err
 	}
+	r.buf = to[:want]
 	return r.buf, nil
 }
 

@@ -27,6 +27,9 @@ type segment struct {
 	// have everything.
 	idx atomic.Pointer[indexes]
 	mu  sync.Mutex // serialises load
+
+	// began is the largest timestamp of a sealed segment's first batch, nil until somebody asks.
+	began atomic.Pointer[int64]
 }
 
 // indexes are the three indexes of a segment: an immutable snapshot.
