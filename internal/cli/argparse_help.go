@@ -93,7 +93,7 @@ func (s *argState) printHelp(w io.Writer) {
 		}
 		helpEntry(&b, strings.Join(titles, ", "), a.help)
 	}
-	io.WriteString(w, b.String())
+	_, _ = io.WriteString(w, b.String())
 }
 
 func helpEntry(b *strings.Builder, title, help string) {

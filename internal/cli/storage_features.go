@@ -42,12 +42,12 @@ func featureDependencies(c *call, features []string) error {
 	for _, text := range features {
 		name, levelText, ok := strings.Cut(text, "=")
 		if !ok {
-			return fmt.Errorf("Invalid feature format: %s. Expected format: 'feature=version' (e.g. 'group.version=1')", text) //nolint:staticcheck // Kafka's text
+			return fmt.Errorf("Invalid feature format: %s. Expected format: 'feature=version' (e.g. 'group.version=1')", text)
 		}
 		name, levelText = strings.TrimSpace(name), strings.TrimSpace(levelText)
 		level, err := featureLevel(levelText)
 		if err != nil {
-			return fmt.Errorf("Invalid version format: %s for feature %s", levelText, name) //nolint:staticcheck // Kafka's text
+			return fmt.Errorf("Invalid version format: %s for feature %s", levelText, name)
 		}
 		if err := printDependencies(c, name, level); err != nil {
 			return err
@@ -59,17 +59,17 @@ func featureDependencies(c *call, features []string) error {
 func printDependencies(c *call, name string, level int16) error {
 	if name == metadata.MetadataVersionFeature {
 		if level < metadata.MinimumMetadataVersion || level > metadata.LatestMetadataVersion {
-			return fmt.Errorf("Unknown metadata.version %d", level) //nolint:staticcheck // Kafka's text
+			return fmt.Errorf("Unknown metadata.version %d", level)
 		}
 		c.printf("%s=%d (%s) has no dependencies.\n", name, level, metadata.MetadataVersionName(level))
 		return nil
 	}
 	f, ok := knownFeature(name)
 	if !ok {
-		return fmt.Errorf("Unknown feature: %s", name) //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Unknown feature: %s", name)
 	}
 	if level < f.Min || level > f.Max {
-		return fmt.Errorf("Feature level %d is not supported for feature %s", level, name) //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Feature level %d is not supported for feature %s", level, name)
 	}
 	needed, ok := neededMetadataVersion(name, level)
 	if !ok {
@@ -126,10 +126,10 @@ func newFeatures(release int16, asked map[string]int16, dynamic bool) (features,
 	f := features{version: release, levels: map[string]int16{}}
 	if level, ok := asked[metadata.MetadataVersionFeature]; ok {
 		if release != 0 {
-			return f, fmt.Errorf("Use --release-version instead of --feature %s=X to avoid ambiguity.", metadata.MetadataVersionFeature) //nolint:staticcheck // Kafka's text
+			return f, fmt.Errorf("Use --release-version instead of --feature %s=X to avoid ambiguity.", metadata.MetadataVersionFeature)
 		}
 		if level < metadata.MinimumMetadataVersion || level > metadata.LatestMetadataVersion {
-			return f, illegalArgument(fmt.Errorf("No MetadataVersion with feature level %d. Valid feature levels are from %d to %d.", //nolint:staticcheck // Kafka's text
+			return f, illegalArgument(fmt.Errorf("No MetadataVersion with feature level %d. Valid feature levels are from %d to %d.",
 				level, metadata.MinimumMetadataVersion, metadata.LatestMetadataVersion))
 		}
 		f.version = level
@@ -141,7 +141,7 @@ func newFeatures(release int16, asked map[string]int16, dynamic bool) (features,
 	slices.Sort(names)
 	for _, name := range sortedNames(asked) {
 		if name != metadata.MetadataVersionFeature && !slices.Contains(names, name) {
-			return f, fmt.Errorf("Unsupported feature: %s. Supported features are: %s", name, strings.Join(names, ", ")) //nolint:staticcheck // Kafka's text
+			return f, fmt.Errorf("Unsupported feature: %s. Supported features are: %s", name, strings.Join(names, ", "))
 		}
 	}
 	for _, name := range names {
@@ -171,9 +171,9 @@ func (f features) setKRaftVersion(level int16, given, dynamic bool) error {
 	const flags = "controller.quorum.voters is empty and one of the flags --standalone, --initial-controllers, or --no-initial-controllers is used. "
 	switch {
 	case given && level == 0 && dynamic:
-		return fmt.Errorf("Cannot set kraft.version to 0 if " + flags + "For dynamic controllers support, try removing the --feature flag for kraft.version.") //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Cannot set kraft.version to 0 if " + flags + "For dynamic controllers support, try removing the --feature flag for kraft.version.")
 	case given && level != 0 && !dynamic:
-		return fmt.Errorf("Cannot set kraft.version to %d unless "+flags+"For dynamic controllers support, try using one of --standalone, "+ //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Cannot set kraft.version to %d unless "+flags+"For dynamic controllers support, try using one of --standalone, "+
 			"--initial-controllers, or --no-initial-controllers and removing controller.quorum.voters.", level)
 	case !given && dynamic:
 		level = 1
@@ -190,7 +190,7 @@ func (f features) check(names []string) error {
 		supported, _ := metadata.Feature(name)
 		level := f.levels[name]
 		if level < supported.Min || level > supported.Max {
-			return illegalArgument(fmt.Errorf("No feature:%s with feature level %d", name, level)) //nolint:staticcheck // Kafka's text
+			return illegalArgument(fmt.Errorf("No feature:%s with feature level %d", name, level))
 		}
 		err := metadata.CheckFeature(name, level, func(other string) int16 {
 			if other == metadata.MetadataVersionFeature {

@@ -52,7 +52,7 @@ func storageFormat(c *call, disk vfs.FS, p *parsed) error {
 		return errors.New("--add-scram is not supported: this release has no SASL yet.")
 	}
 	if f.clusterID == "" {
-		return errors.New("You must specify the cluster id.") //nolint:staticcheck // Kafka's text
+		return errors.New("You must specify the cluster id.")
 	}
 	// A node that takes care of itself (SelfFormat) has a quorum of its own without any flag, as `klamm start` makes it.
 	dynamic := len(n.Voters) == 0 && (f.voter != nil || !n.SelfFormat)
@@ -68,7 +68,7 @@ func (f *diskFormat) chooseVoters(p *parsed) error {
 	standalone := p.has("--standalone")
 	switch {
 	case len(f.node.Voters) > 0 && (named || standalone):
-		return errors.New("You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone. " + //nolint:staticcheck // Kafka's text
+		return errors.New("You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone. " +
 			"If you want to use dynamic quorum, please remove controller.quorum.voters and specify controller.quorum.bootstrap.servers instead.")
 	case named:
 		voters, err := parseVoters(list)
@@ -76,10 +76,10 @@ func (f *diskFormat) chooseVoters(p *parsed) error {
 			return illegalArgument(err)
 		}
 		if len(voters) > 1 || voters[0].id != f.node.NodeID {
-			return fmt.Errorf("--initial-controllers %s: this version runs a single node; clusters come later. Name this node (%d) alone, or use --standalone.", list, f.node.NodeID) //nolint:staticcheck // a sentence for a user
+			return fmt.Errorf("--initial-controllers %s: this version runs a single node; clusters come later. Name this node (%d) alone, or use --standalone.", list, f.node.NodeID)
 		}
 		if d := voters[0].directory; reservedDirectory(d) || d.String()[0] == '-' {
-			return fmt.Errorf("--initial-controllers: the directory id %s cannot be used; `random-uuid` makes one that can.", d) //nolint:staticcheck // a sentence for a user
+			return fmt.Errorf("--initial-controllers: the directory id %s cannot be used; `random-uuid` makes one that can.", d)
 		}
 		f.voter = &voters[0]
 	case standalone:
@@ -92,7 +92,7 @@ func (f *diskFormat) chooseVoters(p *parsed) error {
 		}
 		f.voter = &initialVoter{id: f.node.NodeID, host: e.Host, port: uint16(e.Port), directory: randomUUID()}
 	case len(f.node.Voters) == 0 && !f.node.SelfFormat && !p.has("--no-initial-controllers"):
-		return errors.New("Because controller.quorum.voters is not set on this controller, you must specify one of the following: " + //nolint:staticcheck // Kafka's text
+		return errors.New("Because controller.quorum.voters is not set on this controller, you must specify one of the following: " +
 			"--standalone, --initial-controllers, or --no-initial-controllers.")
 	}
 	return nil
@@ -128,13 +128,13 @@ func (f *diskFormat) run() error {
 	}
 	if len(formatted) > 0 && !f.ignoreFormatted {
 		first := hashMapOrder(formatted, int(math.Ceil(float64(len(formatted))/0.75)), javaHash)[0]
-		return fmt.Errorf("Log directory %s is already formatted. Use --ignore-formatted to ignore this directory and format the others.", first) //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Log directory %s is already formatted. Use --ignore-formatted to ignore this directory and format the others.", first)
 	}
 	for _, dir := range hashMapOrder(unreadable, 0, javaHash) {
 		f.c.println("I/O error trying to read log directory " + dir + ". Ignoring...")
 	}
 	if len(unreadable) > 0 && len(empty) == 0 && len(formatted) == 0 {
-		return errors.New("No available log directories to format.") //nolint:staticcheck // Kafka's text
+		return errors.New("No available log directories to format.")
 	}
 	if len(empty) == 0 {
 		f.c.println("All of the log directories are already formatted.")
@@ -172,7 +172,7 @@ func (f *diskFormat) verify(formatted []string, metas map[string]logdir.Meta) er
 	}
 	if f.voter != nil && !slices.Contains(formatted, f.node.MetadataLogDir) {
 		if other, twice := ids[f.voter.directory]; twice {
-			return fmt.Errorf("--initial-controllers: the directory id %s is that of %s.", f.voter.directory, other) //nolint:staticcheck // a sentence for a user
+			return fmt.Errorf("--initial-controllers: the directory id %s is that of %s.", f.voter.directory, other)
 		}
 	}
 	return nil
@@ -191,7 +191,7 @@ func (f *diskFormat) format(dir string) error {
 	f.c.printf("Formatting %s %s with %s %s.\n", kind, dir, metadata.MetadataVersionFeature, metadata.MetadataVersionName(f.features.version))
 	now, codecs := f.c.now(), record.NewCodecs()
 	fail := func(err error) error {
-		return fmt.Errorf("Error while writing meta.properties file %s: %w", dir, err) //nolint:staticcheck // Kafka's text
+		return fmt.Errorf("Error while writing meta.properties file %s: %w", dir, err)
 	}
 	if err := f.disk.MkdirAll(dir, 0o755); err != nil {
 		return fail(err)

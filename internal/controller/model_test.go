@@ -11,7 +11,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/klamm-io/klamm/internal/metadata"
-	"github.com/klamm-io/klamm/internal/schema"
 )
 
 // TestRandomCommands throws commands at the controller, right, wrong and stale ones, with failing appends and failovers
@@ -343,7 +342,7 @@ func indexContents(x *index) map[string][]string {
 		put(fmt.Sprint("elr ", id), s)
 	}
 	for id, s := range x.inDirectory {
-		put("dir "+schema.UUID(id).String(), s)
+		put("dir "+id.String(), s)
 	}
 	for id, n := range x.leads {
 		out[fmt.Sprint("leads ", id)] = []string{fmt.Sprint(n)}

@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/machine"
@@ -57,7 +59,11 @@ func (s *shard) load() error {
 		}
 	}
 	s.m, s.end = l.m, l.from
-	c.Logger.Info("coordinator: loaded", "topic", c.Topic, "partition", s.partition, "epoch", s.epoch,
+	level := slog.LevelInfo
+	if l.records == 0 { // a young topic has 50 empty partitions, and nobody wants to hear of each
+		level = slog.LevelDebug
+	}
+	c.Logger.Log(context.Background(), level, "coordinator: loaded", "topic", c.Topic, "partition", s.partition, "epoch", s.epoch,
 		"records", l.records, "bytes", l.bytes, "end", l.from, "duration", c.Now().Sub(began))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // background is what the work behind the scenes shares with the calls that ask for it.
@@ -326,5 +327,5 @@ func (d *Dirs) closeDirectory(dir *directory, wasLoaded bool, epoch int64) error
 	if err != nil || failed != nil || epoch < 0 {
 		return err
 	}
-	return writeWhole(d.c.FS, filepath.Join(dir.path, fileClean), schema.AppendCleanShutdown(nil, epoch))
+	return vfs.Replace(d.c.FS, filepath.Join(dir.path, fileClean), schema.AppendCleanShutdown(nil, epoch))
 }

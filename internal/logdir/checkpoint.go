@@ -93,7 +93,7 @@ type checkpoint struct {
 
 // read reads the file. What is malformed is unknown, and said; the error is the disk's.
 func (c *checkpoint) read(logger *slog.Logger) error {
-	b, err := readWhole(c.fs, c.path)
+	b, err := readSmall(c.fs, c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.known = offsets{}
 		return nil
@@ -118,7 +118,7 @@ func (c *checkpoint) write(look func() offsets) error {
 		return nil
 	}
 	c.known = nil
-	if err := writeWhole(c.fs, c.path, now.encode()); err != nil {
+	if err := vfs.Replace(c.fs, c.path, now.encode()); err != nil {
 		return err
 	}
 	c.known = now

@@ -201,7 +201,7 @@ func (d *Dirs) sayRecovery(path string, r storage.Recovery) {
 
 // readTopicID reads partition.metadata of a log that cannot be opened; zero if that does not work either.
 func readTopicID(d *Dirs, path string) schema.UUID {
-	b, err := readWhole(d.c.FS, filepath.Join(path, "partition.metadata"))
+	b, err := readSmall(d.c.FS, filepath.Join(path, "partition.metadata"))
 	if err != nil {
 		return schema.ZeroUUID
 	}

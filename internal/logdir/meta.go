@@ -63,7 +63,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 
 // ReadMeta reads a directory's meta.properties: ErrNotFormatted if there is none, ErrMalformed if it is not one.
 func ReadMeta(fsys vfs.FS, dir string) (Meta, error) {
-	b, err := readWhole(fsys, filepath.Join(dir, fileMeta))
+	b, err := readSmall(fsys, filepath.Join(dir, fileMeta))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Meta{}, fmt.Errorf("log directory %s is %w: it has no %s (klamm storage format makes one)", dir, ErrNotFormatted, fileMeta)
 	}
@@ -115,7 +115,7 @@ func decodeMeta(text string) (Meta, error) {
 }
 
 func (m Meta) write(fsys vfs.FS, dir string, now time.Time) error {
-	if err := writeWhole(fsys, filepath.Join(dir, fileMeta), m.encode(now)); err != nil {
+	if err := vfs.Replace(fsys, filepath.Join(dir, fileMeta), m.encode(now)); err != nil {
 		return fmt.Errorf("log directory %s: %w", dir, err)
 	}
 	return nil

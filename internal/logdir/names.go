@@ -14,8 +14,6 @@ const (
 	fileLock  = ".lock"
 	fileMeta  = "meta.properties"
 	fileClean = ".kafka_cleanshutdown"
-
-	suffixTemp = ".tmp"
 )
 
 // Ends of the names of directories that hold no log in use.

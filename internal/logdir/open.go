@@ -49,19 +49,16 @@ func Open(c Config) (*Dirs, error) {
 			break
 		}
 		if err := d.open(path, !isMetadata); err != nil {
-			d.unlock()
-			return nil, err
+			return nil, errors.Join(err, d.unlock())
 		}
 	}
 	if err := d.identify(); err != nil {
-		d.unlock()
-		return nil, err
+		return nil, errors.Join(err, d.unlock())
 	}
 	// Only now, with nothing left to refuse, does the directories' state change.
 	for _, dir := range d.dirs {
 		if err := d.takeMarker(dir); err != nil {
-			d.unlock()
-			return nil, fmt.Errorf("log directory %s: %w", dir.path, err)
+			return nil, errors.Join(fmt.Errorf("log directory %s: %w", dir.path, err), d.unlock())
 		}
 	}
 	return d, nil
@@ -174,7 +171,7 @@ func (d *Dirs) identify() error {
 // unclean. DETAILS 27.
 func (d *Dirs) takeMarker(dir *directory) error {
 	path := filepath.Join(dir.path, fileClean)
-	b, err := readWhole(d.c.FS, path)
+	b, err := readSmall(d.c.FS, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

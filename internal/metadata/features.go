@@ -61,7 +61,7 @@ func ParseMetadataVersion(name string) (int16, error) {
 			return MinimumMetadataVersion + int16(n), nil
 		}
 	}
-	return 0, fmt.Errorf("Unknown metadata.version '%s'. Supported metadata.version are: %s", //nolint:staticcheck // Kafka's text, which users see
+	return 0, fmt.Errorf("Unknown metadata.version '%s'. Supported metadata.version are: %s",
 		name, strings.Join(names[:], ", "))
 }
 

@@ -58,55 +58,9 @@ func snapshots(f vfs.FS, dir string) ([]snapshotID, error) {
 	return ids, nil
 }
 
-// readWhole reads a file of at most limit bytes.
-func readWhole(f vfs.FS, name string, limit int64) ([]byte, error) {
-	file, err := f.OpenFile(name, vfs.ReadOnly, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	size, err := file.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > limit {
-		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", name, size, limit)
-	}
-	b := make([]byte, size)
-	if n, err := file.ReadAt(b, 0); err != nil && n < len(b) {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return b, nil
-}
-
-// writeWhole replaces a file so that a crash leaves the old or the new one.
-func writeWhole(f vfs.FS, name string, b []byte) error {
-	part := name + ".tmp"
-	file, err := f.OpenFile(part, vfs.ReadWrite|vfs.Create|vfs.Truncate, 0o644)
-	if err != nil {
-		return err
-	}
-	if _, err := file.WriteAt(b, 0); err == nil {
-		err = file.Sync()
-	} else {
-		file.Close()
-		return err
-	}
-	if cerr := file.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = f.Rename(part, name)
-	}
-	if err == nil {
-		err = f.SyncDir(filepath.Dir(name))
-	}
-	return err
-}
-
 func readState(f vfs.FS, dir string) (*schema.QuorumState, error) {
 	name := filepath.Join(dir, stateFile)
-	b, err := readWhole(f, name, 1<<20)
+	b, err := vfs.ReadWhole(f, name, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -125,7 +79,7 @@ func writeState(f vfs.FS, dir string, s *schema.QuorumState) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(f, filepath.Join(dir, stateFile), b)
+	return vfs.Replace(f, filepath.Join(dir, stateFile), b)
 }
 
 // checkpoint builds the bytes of a snapshot or bootstrap file: a header, the records, a footer.
@@ -181,7 +135,7 @@ func WriteBootstrap(f vfs.FS, dir string, codecs *record.Codecs, records []schem
 	c.control(&schema.SnapshotHeader{})
 	c.records(records, versionOf(records))
 	c.control(&schema.SnapshotFooter{})
-	return writeWhole(f, filepath.Join(dir, bootstrapFile), c.out)
+	return vfs.Replace(f, filepath.Join(dir, bootstrapFile), c.out)
 }
 
 // WriteVoters writes the snapshot at offset 0 with which `format --standalone` names the quorum's first voter.
@@ -193,7 +147,7 @@ func WriteVoters(f vfs.FS, dir string, codecs *record.Codecs, voters []schema.Vo
 	if err := f.MkdirAll(logDir, 0o755); err != nil {
 		return err
 	}
-	return writeWhole(f, filepath.Join(logDir, snapshotID{}.name()), c.out)
+	return vfs.Replace(f, filepath.Join(logDir, snapshotID{}.name()), c.out)
 }
 
 // versionOf is the metadata.version that records finalise, 0 if they do not.
@@ -209,7 +163,7 @@ func versionOf(records []schema.Record) int16 {
 // readBootstrap gives the records of bootstrap.checkpoint; nil if there is none.
 func readBootstrap(f vfs.FS, dir string, codecs *record.Codecs) ([]schema.Record, error) {
 	name := filepath.Join(dir, bootstrapFile)
-	b, err := readWhole(f, name, maxSnapshot)
+	b, err := vfs.ReadWhole(f, name, maxSnapshot)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

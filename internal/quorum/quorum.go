@@ -6,9 +6,12 @@
 // publishers in the order in which they are given, so that a slow disk under a publisher never holds up the log.
 //
 // Order that callers may rely on: a command that wrote records is answered after its records were published on
-// this node. So whoever creates a topic here finds it here. Publishers must therefore never wait for an answer.
+// this node. So whoever creates a topic here finds it here. Publishers must therefore never wait for an answer. A command
+// that wrote none is answered when everything before it is committed, but without waiting for publishers: a broker's
+// heartbeat gets through while they work.
 //
-// A failed write or fsync of the metadata log is fatal (Config.Fatal): what the disk holds is not known any more.
+// A failed write or fsync of the metadata log is fatal (Config.Fatal): what the disk holds is not known any more. So is a
+// committed record that cannot be taken in. Every command is refused from then on, and nothing more is published.
 package quorum
 
 import (
@@ -64,7 +67,8 @@ type Config struct {
 	Logger     *slog.Logger
 	Now        func() time.Time
 	Rand       *rand.Rand // the driver's own
-	Fatal      func(error)
+	// Fatal hears, at most once from each goroutine, why the quorum cannot go on. It must not wait for Close.
+	Fatal func(error)
 
 	SnapshotBytes    int64         // metadata.log.max.record.bytes.between.snapshots; 0: no snapshot by size
 	SnapshotInterval time.Duration // metadata.log.max.snapshot.interval.ms; 0: no snapshot by time
@@ -90,6 +94,7 @@ type Quorum struct {
 
 	lastSnapshot snapshotID
 	snapshotAt   time.Time
+	broken       error // the publisher's: the committed record that could not be taken in
 	runner
 }
 
@@ -111,19 +116,20 @@ func Open(c Config) (*Quorum, error) {
 	if err := c.FS.MkdirAll(q.dir, 0o755); err != nil {
 		return nil, err
 	}
-	q.log, _, err = storage.Open(storage.Options{FS: c.FS, Dir: q.dir, Topic: "__cluster_metadata", TopicID: schema.MetadataTopic, Config: c.Log, Now: c.Now()})
+	var rec storage.Recovery
+	q.log, rec, err = storage.Open(storage.Options{FS: c.FS, Dir: q.dir, Topic: "__cluster_metadata", TopicID: schema.MetadataTopic, Config: c.Log, Now: c.Now()})
 	if err != nil {
 		return nil, err
 	}
-	if q.log.TopicID() == schema.ZeroUUID {
-		err = q.log.SetTopicID(schema.MetadataTopic)
+	if rec.BytesTruncated > 0 || rec.SegmentsDeleted > 0 {
+		c.Logger.Warn("the metadata log was cut where it is torn or corrupt; nothing that was answered is lost unless the disk lost what it had confirmed",
+			"dir", q.dir, "bytes", rec.BytesTruncated, "segments", rec.SegmentsDeleted, "end", q.log.View().LogEnd, "error", rec.Corruption)
 	}
-	if err == nil {
-		err = q.load(bootstrap)
-	}
-	if err != nil {
+	if err := q.load(bootstrap); err != nil {
 		return nil, errors.Join(err, q.log.Close(false))
 	}
+	status := q.core.Status()
+	q.status.Store(&status)
 	return q, nil
 }
 
@@ -142,7 +148,7 @@ func (q *Quorum) load(bootstrap []schema.Record) error {
 	if len(ids) > 0 {
 		id := ids[len(ids)-1]
 		name := filepath.Join(q.dir, id.name())
-		b, err := readWhole(q.c.FS, name, maxSnapshot)
+		b, err := vfs.ReadWhole(q.c.FS, name, maxSnapshot)
 		if err != nil {
 			return err
 		}
@@ -253,9 +259,9 @@ func (q *Quorum) elect(v *storage.View) error {
 			voters = append(voters, raft.Voter{ID: w.VoterID, Directory: w.VoterDirectoryID})
 		}
 	}
-	epoch := int32(0)
+	epoch := q.lastSnapshot.Epoch // all there is of it when the log begins anew behind the snapshot
 	if e, ok := q.log.LatestEpoch(); ok {
-		epoch = e
+		epoch = max(epoch, e)
 	}
 	q.core, err = raft.New(raft.Options{ID: q.c.NodeID, Directory: q.c.Directory, Voters: voters, KRaftVersion: q.kraftVersion,
 		State: state, LogEnd: v.LogEnd, LogEpoch: epoch, Committed: max(q.lastSnapshot.End, v.LogStart)})
@@ -287,7 +293,9 @@ func (q *Quorum) Start() error {
 	if _, err := q.append(b, r.Epoch); err != nil {
 		return err
 	}
-	q.committed(b)
+	if err := q.committed(b); err != nil {
+		return err
+	}
 	var failure error
 	step := q.decide([]submission{{cmd: machine.Command{Token: 1, Body: controller.Activate{NextOffset: q.log.View().LogEnd}}, reply: func(v any) {
 		failure, _ = v.(error)
@@ -295,12 +303,20 @@ func (q *Quorum) Start() error {
 	if err := q.settle(&step); err != nil {
 		return err
 	}
-	q.publish(step)
+	for _, a := range step.early { // with nothing to write: also when it refuses
+		a.reply(a.value)
+	}
 	if failure != nil {
 		return failure
 	}
-	q.start()
-	return nil
+	q.publish(step)
+	if failure == nil {
+		failure = q.broken
+	}
+	if failure == nil {
+		q.start()
+	}
+	return failure
 }
 
 // append writes one batch as the leader of the epoch and tells the core.
@@ -312,16 +328,14 @@ func (q *Quorum) append(b record.Batch, epoch int32) (storage.Appended, error) {
 	return a, err
 }
 
-// committed gives a batch to the publisher's loader before the publisher runs.
-func (q *Quorum) committed(b record.Batch) {
-	nothing := func(schema.Record, int64) error { return nil }
-	if err := q.loader.batch(b, nothing, q.control); err != nil {
-		q.c.Fatal(err)
-	}
+// committed gives a committed batch to the publisher's loader.
+func (q *Quorum) committed(b record.Batch) error {
+	return q.loader.batch(b, func(schema.Record, int64) error { return nil }, q.control)
 }
 
 // Request decides a controller API. reply gets the response, at the request's version, once what it says is committed
-// and published here; it runs on the publisher's goroutine and must not block.
+// and published here. It is called once, on the driver's or the publisher's goroutine, or on this one where the request is
+// refused at once, and must not block.
 func (q *Quorum) Request(client machine.Client, req kmsg.Request, reply func(kmsg.Response)) {
 	cmd := machine.Command{Token: 1, Body: req, Client: client}
 	done := func(v any) {
@@ -339,7 +353,7 @@ func (q *Quorum) Request(client machine.Client, req kmsg.Request, reply func(kms
 // Image is what was published last.
 func (q *Quorum) Image() *metadata.Image { return q.image.Load() }
 
-// Status is the raft core's view, as of the last commit.
+// Status is the raft core's view, as of the last commit, or of the start.
 func (q *Quorum) Status() raft.Status { return *q.status.Load() }
 
 // Log is the metadata log, for those who show or serve it.

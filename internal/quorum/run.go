@@ -17,6 +17,9 @@ type runner struct {
 	steps   chan step // from the driver to the publisher
 	stopped chan struct{}
 	wg      sync.WaitGroup
+
+	closing sync.Once
+	failure error // of Close
 }
 
 func (r *runner) init() {
@@ -112,10 +115,15 @@ func (q *Quorum) refuseAll() {
 	}
 }
 
-// Close ends the goroutines, publishes what was committed, and closes the log.
+// Close ends the goroutines, publishes what was committed, refuses what waits, and closes the log. A second call gives the
+// first one's error; a quorum that was not started is closed, too.
 func (q *Quorum) Close() error {
-	close(q.stopped)
-	q.wg.Wait()
-	q.core.Resign()
-	return q.log.Close(true)
+	q.closing.Do(func() {
+		close(q.stopped)
+		q.wg.Wait()
+		q.refuseAll()
+		q.core.Resign()
+		q.failure = q.log.Close(true)
+	})
+	return q.failure
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // submission is a command in the mailbox with whoever waits for it.
@@ -120,7 +121,17 @@ func (q *Quorum) settle(s *step) error {
 // publish tells everybody of a committed step, then answers.
 func (q *Quorum) publish(s step) {
 	for _, b := range s.batches {
-		q.committed(b)
+		if q.broken == nil {
+			if q.broken = q.committed(b); q.broken != nil {
+				q.c.Fatal(q.broken)
+			}
+		}
+	}
+	if q.broken != nil { // what the others made of the record is not known here
+		for _, a := range s.replies {
+			a.reply(q.ctl.Refuse(a.cmd, q.broken))
+		}
+		return
 	}
 	if delta, image := q.loader.next(); image != nil {
 		q.image.Store(image)
@@ -162,7 +173,7 @@ func (q *Quorum) snapshot() error {
 	c.records(records, image.MetadataVersion())
 	c.control(&schema.SnapshotFooter{})
 	l.bytes, q.snapshotAt = 0, now // also when it fails: the next try comes when the next one is due
-	if err := writeWhole(q.c.FS, filepath.Join(q.dir, id.name()), c.out); err != nil {
+	if err := vfs.Replace(q.c.FS, filepath.Join(q.dir, id.name()), c.out); err != nil {
 		return err
 	}
 	q.lastSnapshot = id
@@ -202,6 +213,9 @@ func (q *Quorum) trim(now time.Time) error {
 			return err
 		}
 		if _, err := q.log.DeleteOldSegments(now); err != nil {
+			return err
+		}
+		if _, err := q.log.RemoveDeleted(now); err != nil { // nobody else does it for this log
 			return err
 		}
 		size -= sizes[0] + before - q.log.Size()

@@ -390,7 +390,7 @@ func TestIdleConnectionsClose(t *testing.T) {
 
 // Whatever bytes come in, the server survives them and keeps no byte charged.
 func FuzzConnection(f *testing.F) {
-	f.Add([]byte(heartbeat(1, "x")), uint8(0))
+	f.Add(heartbeat(1, "x"), uint8(0))
 	f.Add(append(produce(1, make([]byte, 700)), heartbeat(2, "y")...), uint8(3))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 const (
@@ -151,7 +150,7 @@ func (s *Server) tune(c *Conn) {
 		_ = tcp.SetReadBuffer(s.config.ReceiveBuffer)
 	}
 	if raw, err := tcp.SyscallConn(); err == nil {
-		c.raw = syscall.RawConn(raw)
+		c.raw = raw
 	}
 }
 

@@ -37,16 +37,14 @@ type crasher struct {
 	o    Options
 	l    *Log
 
-	batches  []record.Batch // as appended, oldest first
-	now      time.Time
-	epoch    int32
-	unsure   bool // truncated, and not flushed since: old bytes may come back
-	seqs     map[int64]int32
-	open     map[int64]bool
-	trace    bool
-	lastHW   int64
-	flushed  int64
-	duration time.Duration
+	batches []record.Batch // as appended, oldest first
+	now     time.Time
+	epoch   int32
+	unsure  bool // truncated, and not flushed since: old bytes may come back
+	seqs    map[int64]int32
+	open    map[int64]bool
+	trace   bool
+	flushed int64
 }
 
 func newCrasher(t *testing.T, seed uint64) *crasher {
@@ -152,7 +150,7 @@ func (c *crasher) append() {
 	}
 	pid := c.rng.Int64N(4)
 	a := AppendOptions{LeaderEpoch: c.epoch, Now: c.now, Origin: Client}
-	batch := record.Batch(nil)
+	var batch record.Batch
 	switch kind := c.rng.IntN(3); {
 	case kind == 0:
 		batch = b.Bytes()

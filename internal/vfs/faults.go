@@ -65,7 +65,7 @@ func (f *Faults) do(op Op, call func(int64) (int64, error)) error {
 		fault = short.Err
 	}
 	if op.Kind == OpClose {
-		call(0) // the descriptor is gone even if close reports an error
+		_, _ = call(0) // the descriptor is gone even if close reports an error
 	}
 	if op.Kind == OpRename {
 		return &os.LinkError{Op: string(op.Kind), Old: op.Path, New: op.To, Err: fault}
