@@ -168,6 +168,10 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.describeCluster(c, req)
 	case *kmsg.DescribeProducersRequest:
 		return h.describeProducers(c, req)
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		return h.consumerGroupHeartbeat(c, req)
+	case *kmsg.ConsumerGroupDescribeRequest:
+		return h.consumerGroupDescribe(c, req)
 	case *kmsg.ListConfigResourcesRequest:
 		return h.listConfigResources(c, req)
 	case *kmsg.DescribeTopicPartitionsRequest:

@@ -61,7 +61,6 @@ func inertKeys(s Scope) inert {
 		}
 	case Group:
 		return inert{
-			{later, "the consumer protocol comes later", []string{"consumer.*"}},
 			{later, "share groups come later", []string{"share.*"}},
 			{later, "streams groups come later", []string{"streams.*"}},
 		}
@@ -102,7 +101,7 @@ func inertKeys(s Scope) inert {
 		{missed, "tiered storage is not there yet", []string{"remote.*", "log.local.retention.ms", "log.local.retention.bytes",
 			"follower.fetch.last.tiered.offset.enable"}},
 		{later, "transactions come later", []string{"transaction.*", "transactional.id.expiration.ms", "add.partitions.to.txn.*"}},
-		{later, "the consumer protocol comes later", []string{"group.consumer.*", "group.coordinator.rebalance.protocols"}},
+		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
 		{later, "streams groups come later", []string{"group.streams.*"}},
 		{later, "the log cleaner comes later", []string{"log.cleaner.enable", "log.cleaner.io.max.bytes.per.second",

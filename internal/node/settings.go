@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -113,7 +115,33 @@ func groupConfig(v config.Values) group.Config {
 		MinSessionTimeout:     v.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: v.Duration("group.max.session.timeout.ms"),
 		MaxSize: v.Int("group.max.size"), OffsetsRetention: time.Duration(v.Int("offsets.retention.minutes")) * time.Minute,
 		RetentionCheckInterval: v.Duration("offsets.retention.check.interval.ms"), MetadataMax: v.Int("offset.metadata.max.bytes"),
+
+		ConsumerSessionTimeout:    v.Duration("group.consumer.session.timeout.ms"),
+		MinConsumerSessionTimeout: v.Duration("group.consumer.min.session.timeout.ms"),
+		MaxConsumerSessionTimeout: v.Duration("group.consumer.max.session.timeout.ms"),
+		HeartbeatInterval:         v.Duration("group.consumer.heartbeat.interval.ms"),
+		MinHeartbeatInterval:      v.Duration("group.consumer.min.heartbeat.interval.ms"),
+		MaxHeartbeatInterval:      v.Duration("group.consumer.max.heartbeat.interval.ms"),
+		AssignmentInterval:        cmp.Or(v.Duration("group.consumer.assignment.interval.ms"), -1),
+		MinAssignmentInterval:     v.Duration("group.consumer.min.assignment.interval.ms"),
+		MaxAssignmentInterval:     v.Duration("group.consumer.max.assignment.interval.ms"),
+		ConsumerMaxSize:           v.Int("group.consumer.max.size"),
+		Assignors:                 v.List("group.consumer.assignors"),
+		MigrationPolicy:           migrationPolicy(v.String("group.consumer.migration.policy")),
+		RegexRefreshInterval:      v.Duration("group.consumer.regex.refresh.interval.ms"),
 	}
+}
+
+func migrationPolicy(s string) group.MigrationPolicy {
+	switch strings.ToUpper(s) {
+	case "DISABLED":
+		return group.MigrateNone
+	case "UPGRADE":
+		return group.MigrateUp
+	case "DOWNGRADE":
+		return group.MigrateDown
+	}
+	return group.MigrateBoth
 }
 
 // definitions tells the controller about configurations (controller.Configs). It knows what the node was started with;

@@ -37,18 +37,17 @@ const never = 1<<15 - 1
 
 // Why a request is not served. The text is for people: it stands in the log when a client asks all the same.
 const (
-	removed        = "removed in Apache Kafka 4.0 with ZooKeeper"
-	later          = "newer than Apache Kafka 4.3"
-	transactions   = "comes with transactions"
-	consumerGroups = "comes with consumer groups of the new protocol (KIP-848)"
-	shareGroups    = "comes with share groups (KIP-932)"
-	streamsGroups  = "comes with streams groups (KIP-1071)"
-	security       = "security comes later"
-	sasl           = "no SASL listener yet"
-	quotas         = "quotas come later"
-	cluster        = "needs a cluster of several nodes"
-	telemetry      = "no receiver of client metrics is configured (KIP-714)"
-	severalDirs    = "moving replicas between log directories comes later"
+	removed       = "removed in Apache Kafka 4.0 with ZooKeeper"
+	later         = "newer than Apache Kafka 4.3"
+	transactions  = "comes with transactions"
+	shareGroups   = "comes with share groups (KIP-932)"
+	streamsGroups = "comes with streams groups (KIP-1071)"
+	security      = "security comes later"
+	sasl          = "no SASL listener yet"
+	quotas        = "quotas come later"
+	cluster       = "needs a cluster of several nodes"
+	telemetry     = "no receiver of client metrics is configured (KIP-714)"
+	severalDirs   = "moving replicas between log directories comes later"
 )
 
 // Bounds of frames, in bytes. Small is for requests without lists of topics or members: a few strings of at most
@@ -129,8 +128,8 @@ var apis = [...]API{
 	{Key: 65, Name: "DescribeTransactions", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: transactions, MaxFrame: frameLarge},
 	{Key: 66, Name: "ListTransactions", Min: 0, Max: 2, FirstFlexible: 0, Broker: true, Absent: transactions, MaxFrame: frameSmall},
 	{Key: 67, Name: "AllocateProducerIds", Min: 0, Max: 0, FirstFlexible: 0, Controller: true, ClusterAction: true, Absent: cluster, MaxFrame: frameSmall},
-	{Key: 68, Name: "ConsumerGroupHeartbeat", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, Absent: consumerGroups, MaxFrame: frameLarge},
-	{Key: 69, Name: "ConsumerGroupDescribe", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, Absent: consumerGroups, MaxFrame: frameLarge},
+	{Key: 68, Name: "ConsumerGroupHeartbeat", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge},
+	{Key: 69, Name: "ConsumerGroupDescribe", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge},
 	{Key: 70, Name: "ControllerRegistration", Min: 0, Max: 0, FirstFlexible: 0, Controller: true, Absent: cluster, MaxFrame: frameLarge},
 	{Key: 71, Name: "GetTelemetrySubscriptions", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: telemetry, MaxFrame: frameSmall},
 	{Key: 72, Name: "PushTelemetry", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: telemetry, MaxFrame: frameLarge},

@@ -64,7 +64,9 @@ type classic struct {
 
 	// durable says that something in the log makes the group exist.
 	durable bool
-	staged  staged
+	// replaced removes the empty consumer group that the log may still hold under the id.
+	replaced []machine.Record
+	staged   staged
 }
 
 func newClassic(id string, now int64) *classic {

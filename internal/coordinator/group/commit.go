@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/schema"
 )
 
 // commit is OffsetCommit (key 8, versions 0 to 10).
@@ -57,7 +58,16 @@ func (m *Machine) mayCommit(t *turn, r *kmsg.OffsetCommitRequest) error {
 		}
 		return kerr.IllegalGeneration
 	}
-	err := g.check(access{verb: commitOffsets, memberID: r.MemberID, instanceID: r.InstanceID, generation: r.Generation, version: r.Version})
+	err := g.check(access{verb: commitOffsets, memberID: r.MemberID, instanceID: r.InstanceID, generation: r.Generation, version: r.Version,
+		partitions: func(yield func(schema.UUID, int32) bool) {
+			for i := range r.Topics {
+				for _, p := range r.Topics[i].Partitions {
+					if !yield(r.Topics[i].TopicID, p.Partition) {
+						return
+					}
+				}
+			}
+		}})
 	if err != nil {
 		return err
 	}
@@ -101,7 +111,20 @@ func (m *Machine) commitInTransaction(t *turn, r *kmsg.TxnOffsetCommitRequest) {
 		generation = -1
 	}
 	if g := m.groups[r.Group]; g != nil {
-		err := g.check(access{verb: commitTransaction, memberID: r.MemberID, instanceID: r.InstanceID, generation: generation, version: r.Version})
+		err := g.check(access{verb: commitTransaction, memberID: r.MemberID, instanceID: r.InstanceID, generation: generation, version: r.Version,
+			partitions: func(yield func(schema.UUID, int32) bool) {
+				for i := range r.Topics {
+					var id schema.UUID // none for a topic that is not there
+					if topic, ok := t.Image.Topic(r.Topics[i].Topic); ok {
+						id = topic.ID
+					}
+					for _, p := range r.Topics[i].Partitions {
+						if !yield(id, p.Partition) {
+							return
+						}
+					}
+				}
+			}})
 		if err != nil {
 			t.answer(txnCommitError(r, codeOf(err)))
 			return

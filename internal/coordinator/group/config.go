@@ -2,6 +2,8 @@ package group
 
 import (
 	"math"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -27,6 +29,29 @@ type Config struct {
 	// ResultRecordsMax bounds the records of one result where the machine may go on in a later one: expired offsets and
 	// offsets of deleted topics. Zero means 1000.
 	ResultRecordsMax int
+
+	// ConsumerSessionTimeout is after how long a silent member of a consumer group is removed, HeartbeatInterval how often
+	// members are asked to come, AssignmentInterval the shortest time between two targets of a group
+	// (group.consumer.session.timeout.ms, .heartbeat.interval.ms, .assignment.interval.ms). A group may have its own
+	// within the bounds (group.consumer.min/max...). Zero means 45 seconds (45 to 60), 5 seconds (5 to 15), and 1 second
+	// (0 to 15); a negative AssignmentInterval means none.
+	ConsumerSessionTimeout, MinConsumerSessionTimeout, MaxConsumerSessionTimeout time.Duration
+	HeartbeatInterval, MinHeartbeatInterval, MaxHeartbeatInterval                time.Duration
+	AssignmentInterval, MinAssignmentInterval, MaxAssignmentInterval             time.Duration
+	// ReconcilingHeartbeat is the heartbeat interval while a group is on its way to its target, if it is shorter than the
+	// other. Zero means that there is no difference, as in Kafka.
+	ReconcilingHeartbeat time.Duration
+	// ConsumerMaxSize is the number of members that a consumer group may have (group.consumer.max.size). Zero means no
+	// limit.
+	ConsumerMaxSize int
+	// Assignors are the names of the assignors that members may ask for; the first is the default
+	// (group.consumer.assignors). Known are uniform and range; nil means both.
+	Assignors []string
+	// MigrationPolicy is group.consumer.migration.policy.
+	MigrationPolicy MigrationPolicy
+	// RegexRefreshInterval is how old topics of a regular expression may be (group.consumer.regex.refresh.interval.ms).
+	// Zero means 10 minutes.
+	RegexRefreshInterval time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -39,6 +64,27 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxSessionTimeout, 30*time.Minute)
 	def(&c.OffsetsRetention, 7*24*time.Hour)
 	def(&c.RetentionCheckInterval, 10*time.Minute)
+	def(&c.ConsumerSessionTimeout, 45*time.Second)
+	def(&c.MinConsumerSessionTimeout, 45*time.Second)
+	def(&c.MaxConsumerSessionTimeout, 60*time.Second)
+	def(&c.HeartbeatInterval, 5*time.Second)
+	def(&c.MinHeartbeatInterval, 5*time.Second)
+	def(&c.MaxHeartbeatInterval, 15*time.Second)
+	def(&c.MaxAssignmentInterval, 15*time.Second)
+	def(&c.RegexRefreshInterval, 10*time.Minute)
+	switch {
+	case c.AssignmentInterval < 0:
+		c.AssignmentInterval = 0
+	case c.AssignmentInterval == 0:
+		c.AssignmentInterval = time.Second
+	}
+	c.Assignors = knownAssignors(c.Assignors)
+	if len(c.Assignors) == 0 {
+		c.Assignors = []string{uniformName, rangeName}
+	}
+	if c.ConsumerMaxSize <= 0 {
+		c.ConsumerMaxSize = math.MaxInt32
+	}
 	if c.MaxSize <= 0 {
 		c.MaxSize = math.MaxInt32
 	}
@@ -57,3 +103,26 @@ const newMemberJoinTimeout = 5 * time.Minute
 
 // SetConfig is the command that replaces the configuration. Deadlines that are already set stay.
 type SetConfig struct{ Config Config }
+
+// parseMillis reads a group's own value; the controller has validated it.
+func parseMillis(s string) (time.Duration, bool) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	return time.Duration(n) * time.Millisecond, err == nil
+}
+
+// knownAssignors are those that can be served. Kafka also knows its own by their classes.
+func knownAssignors(names []string) []string {
+	var known []string
+	for _, name := range names {
+		switch name {
+		case "org.apache.kafka.coordinator.group.assignor.UniformAssignor":
+			name = uniformName
+		case "org.apache.kafka.coordinator.group.assignor.RangeAssignor":
+			name = rangeName
+		}
+		if (name == uniformName || name == rangeName) && !slices.Contains(known, name) {
+			known = append(known, name)
+		}
+	}
+	return known
+}

@@ -1,6 +1,8 @@
 package group
 
 import (
+	"slices"
+
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/metadata"
 )
@@ -66,9 +68,13 @@ func (m *Machine) expired(o offset, from func(offset) int64, now int64) bool {
 	return now-from(o) >= m.config.OffsetsRetention.Milliseconds()
 }
 
-// TopicsDeleted is the command that tells of topics that are gone: their offsets go, too. Every partition's machine
-// gets it.
-type TopicsDeleted struct{ Topics []Topic }
+// TopicsChanged is the command that tells of changed topics. Offsets of deleted ones go, too; consumer groups look at
+// the metadata of their topics again. Every partition's machine gets it.
+type TopicsChanged struct {
+	Deleted []Topic
+	Changed []string // names of topics that were created or changed
+	Created bool     // some were created: regular expressions may match them
+}
 
 // Topic is a topic with the id that it had.
 type Topic struct {
@@ -79,13 +85,18 @@ type Topic struct {
 // ImageCommand makes the command that tells machines of a change of metadata; false if it is none of their business.
 // Topics that were made again under their name are among the deleted ones, under their old id.
 func ImageCommand(d *metadata.Delta) (any, bool) {
-	var r TopicsDeleted
-	for _, id := range d.Topics().Deleted {
+	var r TopicsChanged
+	changes := d.Topics()
+	for _, id := range changes.Deleted {
 		if t, ok := d.Base().TopicByID(id); ok {
-			r.Topics = append(r.Topics, Topic{Name: t.Name, ID: id})
+			r.Deleted = append(r.Deleted, Topic{Name: t.Name, ID: id})
 		}
 	}
-	return r, len(r.Topics) > 0
+	for _, c := range changes.Changed {
+		r.Changed = append(r.Changed, c.Name)
+		r.Created = r.Created || c.Created
+	}
+	return r, len(r.Deleted) > 0 || len(r.Changed) > 0
 }
 
 // cleanup removes the offsets of deleted topics, as much as one result holds at a time.
@@ -95,10 +106,25 @@ type cleanup struct {
 	ids    []string // groups that are still to be looked at for all of topics
 }
 
-func (m *Machine) topicsDeleted(t *turn, r TopicsDeleted) {
-	m.cleanup.topics = append(m.cleanup.topics, r.Topics...)
-	m.cleanup.ids = nil // groups that were done have to be looked at for the new topics
-	m.cleanupOffsets(t)
+func (m *Machine) topicsChanged(t *turn, r TopicsChanged) {
+	if r.Created {
+		m.newTopics = t.Image.Offset
+	}
+	names := slices.Clone(r.Changed)
+	for _, topic := range r.Deleted {
+		names = append(names, topic.Name)
+		delete(m.hashes, topic.Name)
+	}
+	for _, g := range m.groups { // each on its own
+		if c, ok := g.(*consumer); ok && slices.ContainsFunc(names, c.subscribes) {
+			c.checked = false
+		}
+	}
+	if len(r.Deleted) > 0 {
+		m.cleanup.topics = append(m.cleanup.topics, r.Deleted...)
+		m.cleanup.ids = nil // groups that were done have to be looked at for the new topics
+		m.cleanupOffsets(t)
+	}
 	t.answer(nil)
 }
 

@@ -62,7 +62,7 @@ func (m *Machine) fetchGroup(r kmsg.OffsetFetchRequestGroup, requireStable bool)
 	answer := kmsg.OffsetFetchResponseGroup{Group: r.Group, Topics: []kmsg.OffsetFetchResponseGroupTopic{}}
 	g := m.groups[r.Group]
 	if g != nil {
-		a := access{verb: fetchOffsets, generation: r.MemberEpoch}
+		a := access{verb: fetchOffsets, generation: r.MemberEpoch, noMember: r.MemberID == nil}
 		if r.MemberID != nil {
 			a.memberID = *r.MemberID
 		}

@@ -26,6 +26,8 @@ type harness struct {
 	token machine.Token
 	ticks int
 	fail  error // appends fail with this
+	image *metadata.Image
+	jobs  []machine.Job // that the machine gave and that have not come back
 
 	refused map[machine.Token]bool // callers that were told of a failed append: what comes later goes nowhere
 	answers map[machine.Token]any
@@ -43,7 +45,7 @@ type logged struct {
 func newHarness(t interface{ Fatalf(string, ...any) }, c Config) *harness {
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return &harness{
-		t: t, m: New(c), now: began, began: began, rand: rand.New(rand.NewPCG(1, 2)),
+		t: t, m: New(c), image: metadata.Empty(), now: began, began: began, rand: rand.New(rand.NewPCG(1, 2)),
 		open: map[machine.Token]machine.Command{}, answers: map[machine.Token]any{}, refused: map[machine.Token]bool{},
 	}
 }
@@ -61,7 +63,8 @@ func (h *harness) step(cmd machine.Command) {
 	if m, ok := cmd.Body.(machine.Marker); ok {
 		h.log = append(h.log, logged{marker: &m})
 	}
-	res := h.m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: metadata.Empty(), Epoch: 1}, cmd)
+	res := h.m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: h.image, Epoch: 1}, cmd)
+	h.jobs = append(h.jobs, res.Jobs...)
 	if len(res.Records) > 0 && h.fail != nil {
 		fmt.Fprintf(&h.out, "append fails: %d records\n", len(res.Records))
 		h.refuse(cmd.Token)
@@ -139,9 +142,10 @@ func (h *harness) advance(d time.Duration) {
 // reload gives a fresh machine with what is in the log.
 func (h *harness) reload() *Machine {
 	m := New(h.m.config)
+	h.jobs = nil // they come back to a machine that is gone
 	for _, l := range h.log {
 		if l.marker != nil {
-			m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: metadata.Empty()}, machine.Command{Body: *l.marker})
+			m.Handle(machine.Input{Now: h.now, Rand: h.rand, Image: h.image}, machine.Command{Body: *l.marker})
 			continue
 		}
 		if err := m.Apply(l.record, l.pos); err != nil {
@@ -192,6 +196,9 @@ func (h *harness) recordText(r machine.Record) string {
 			s += fmt.Sprintf(" expires=+%v", time.UnixMilli(v.ExpireTimestamp).Sub(h.began))
 		}
 		return s
+	}
+	if kind != keyGroupMetadata {
+		return h.consumerRecordText(r)
 	}
 	id, v, err := decodeGroup(r)
 	if err != nil {
@@ -324,6 +331,10 @@ func (h *harness) responseText(value any) string {
 		for _, g := range r.Groups {
 			fmt.Fprintf(&s, " %s:%s", g.Group, codeText(g.ErrorCode))
 		}
+	case *kmsg.ConsumerGroupHeartbeatResponse:
+		s.WriteString(h.consumerText(r))
+	case *kmsg.ConsumerGroupDescribeResponse:
+		s.WriteString(h.consumerDescribeText(r))
 	case nil:
 		s.WriteString("done")
 	default:

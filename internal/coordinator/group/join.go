@@ -1,6 +1,7 @@
 package group
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/schema"
 )
 
 // join is JoinGroup (key 11, versions 0 to 9).
@@ -33,17 +35,27 @@ func (m *Machine) join(t *turn, r *kmsg.JoinGroupRequest) {
 	}
 	existing, found := m.groups[r.Group]
 	g, _ := existing.(*classic)
+	c, _ := existing.(*consumer)
 	switch {
-	case found && g == nil:
+	case c != nil && len(c.members) > 0:
+		m.joinConsumer(t, c, r)
+		return
+	case found && g == nil && c == nil:
 		refuse("", kerr.InconsistentGroupProtocol)
 		return
-	case !found && r.MemberID != "":
+	case g == nil && r.MemberID != "":
 		refuse(r.MemberID, kerr.UnknownMemberID)
 		return
-	case !found:
+	case g == nil:
 		g = newClassic(r.Group, t.now)
+		if c != nil {
+			g.replaced = c.tombstones()
+		}
 		m.groups[r.Group] = g
 	}
+	defer func() {
+		t.out.Records = append(slices.Clip(g.replaced), t.out.Records...)
+	}()
 
 	switch {
 	case !m.accepts(g, r.MemberID):
@@ -97,9 +109,23 @@ func (t *turn) memberID(instanceID *string) string {
 	if instanceID != nil {
 		prefix = *instanceID
 	}
-	hi := t.Rand.Uint64()&^0xf000 | 0x4000
-	lo := t.Rand.Uint64()&^(3<<62) | 2<<62
+	hi, lo := t.randomUUID()
 	return fmt.Sprintf("%s-%08x-%04x-%04x-%04x-%012x", prefix, hi>>32, hi>>16&0xffff, hi&0xffff, lo>>48, lo&0xffffffffffff)
+}
+
+func (t *turn) randomUUID() (hi, lo uint64) {
+	return t.Rand.Uint64()&^0xf000 | 0x4000, t.Rand.Uint64()&^(3<<62) | 2<<62
+}
+
+// uuid makes an id as Kafka's for members of consumer groups.
+func (t *turn) uuid() string {
+	for {
+		hi, lo := t.randomUUID()
+		id := schema.UUID(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, hi), lo)).String()
+		if id[0] != '-' { // tools would take it for an option
+			return id
+		}
+	}
 }
 
 // joinNew is a member that does not know an id of its own.

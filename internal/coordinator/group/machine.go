@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/schema"
 )
 
 // Machine decides for one partition of __consumer_offsets. It implements machine.Machine[machine.Record].
@@ -26,13 +28,25 @@ type Machine struct {
 
 	sweep   sweep
 	cleanup cleanup
+
+	// clocks are the deadlines of consumer groups' members.
+	clocks map[clockKey]*timer
+	// hashes are those of topics that groups are subscribed to.
+	hashes map[string]hashedTopic
+	// resolving holds since when (ms) a job resolves a group's regular expressions; newTopics is the offset of the last
+	// image that brought a topic.
+	resolving map[string]int64
+	newTopics int64
 }
 
 var _ machine.Machine[machine.Record] = (*Machine)(nil)
 
 // New gives an empty machine, to be loaded by Apply.
 func New(c Config) *Machine {
-	m := &Machine{config: c.withDefaults(), groups: map[string]group{}, offsets: newOffsets()}
+	m := &Machine{
+		config: c.withDefaults(), groups: map[string]group{}, offsets: newOffsets(),
+		clocks: map[clockKey]*timer{}, hashes: map[string]hashedTopic{}, resolving: map[string]int64{},
+	}
 	m.sweep.timer.kind = sweepIsDue
 	m.cleanup.timer.kind = cleanupIsDue
 	return m
@@ -59,6 +73,9 @@ type access struct {
 	instanceID *string
 	generation int32 // or member epoch
 	version    int16
+	noMember   bool // a fetch that names no member
+	// partitions are those that offsets are committed for; nil if the kind of the group does not matter.
+	partitions iter.Seq2[schema.UUID, int32]
 }
 
 type verb int8
@@ -87,6 +104,8 @@ func (t *turn) reply(token machine.Token, value any) {
 
 // answer replies to the command itself.
 func (t *turn) answer(value any) { t.reply(t.cmd.Token, value) }
+
+func (t *turn) write(r ...machine.Record) { t.out.Records = append(t.out.Records, r...) }
 
 func (t *turn) event(name string, attrs ...machine.Attr) {
 	t.out.Events = append(t.out.Events, machine.Event{Name: name, Attrs: attrs})
@@ -118,6 +137,12 @@ func (m *Machine) Keys(cmd machine.Command) []string {
 			keys[i] = r.Groups[i].Group
 		}
 		return keys
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		return []string{r.Group}
+	case regexesResolved:
+		return []string{r.group}
+	case *kmsg.ConsumerGroupDescribeRequest:
+		return slices.Concat([]string{}, r.Groups)
 	case *kmsg.DescribeGroupsRequest:
 		return slices.Concat([]string{}, r.Groups)
 	case *kmsg.DeleteGroupsRequest:
@@ -149,6 +174,12 @@ func (m *Machine) Handle(in machine.Input, cmd machine.Command) machine.Result[m
 		m.fetch(t, r)
 	case *kmsg.OffsetDeleteRequest:
 		m.deleteOffsets(t, r)
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		m.consumerHeartbeat(t, r)
+	case *kmsg.ConsumerGroupDescribeRequest:
+		m.consumerDescribe(t, r)
+	case regexesResolved:
+		m.regexesAreResolved(t, r)
 	case *kmsg.DescribeGroupsRequest:
 		m.describe(t, r)
 	case *kmsg.ListGroupsRequest:
@@ -160,8 +191,8 @@ func (m *Machine) Handle(in machine.Input, cmd machine.Command) machine.Result[m
 	case machine.Marker:
 		m.offsets.endTransaction(r.Producer.ID, r.Commit)
 		t.answer(error(nil))
-	case TopicsDeleted:
-		m.topicsDeleted(t, r)
+	case TopicsChanged:
+		m.topicsChanged(t, r)
 	case SetConfig:
 		m.config = r.Config.withDefaults()
 		t.answer(nil)
@@ -183,9 +214,13 @@ func (m *Machine) NextDeadline() (time.Time, bool) {
 
 // start begins what has no place in the log: sessions of the loaded members, the search for expired offsets.
 func (m *Machine) start(t *turn) {
-	m.started = true
+	m.started, m.newTopics = true, t.Image.Offset
 	m.timers.set(&m.sweep.timer, t.now+m.config.RetentionCheckInterval.Milliseconds())
 	for _, id := range m.ids() {
+		if g, ok := m.groups[id].(*consumer); ok {
+			m.consumerStarts(t, g)
+			continue
+		}
 		g, ok := m.groups[id].(*classic)
 		if !ok {
 			continue
@@ -226,6 +261,8 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 			return err
 		}
 		m.applyGroup(id, v)
+	case keyConsumerGroup, keyOldSubscription, keyConsumerMember, keyConsumerTarget, keyConsumerTargetOf, keyConsumerCurrent, keyConsumerExpression:
+		return m.applyConsumer(r)
 	default:
 		m.left++
 	}
@@ -236,7 +273,9 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 // group is what the record says (see classic.staged).
 func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 	g, _ := m.groups[id].(*classic)
+	c, _ := m.groups[id].(*consumer)
 	switch {
+	case v == nil && c != nil: // it has become a consumer group
 	case v == nil:
 		if g != nil {
 			m.stopTimers(g)
@@ -249,6 +288,9 @@ func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 	default:
 		if g != nil {
 			m.stopTimers(g)
+		}
+		if c != nil {
+			m.stopConsumer(c)
 		}
 		m.groups[id] = loadedGroup(id, v)
 		return
@@ -274,6 +316,7 @@ func (m *Machine) stopTimers(g *classic) {
 func (m *Machine) tick(t *turn) {
 	var later []*timer
 	written := map[*classic]bool{}
+	fenced := map[string][]*consumerMember{} // of consumer groups
 	for {
 		ended := m.timers.pop(t.now)
 		if ended == nil {
@@ -295,8 +338,15 @@ func (m *Machine) tick(t *turn) {
 			m.initialDelayEnded(t, g)
 		case syncEnds:
 			m.syncEnded(t, g)
+		case memberSessionEnds, memberRevokesTooLong, memberJoinsTooLate, memberSyncsTooLate:
+			if member := m.memberClockEnded(t, ended); member != nil && !slices.Contains(fenced[ended.groupID], member) {
+				fenced[ended.groupID] = append(fenced[ended.groupID], member)
+			}
+		case groupDowngraded, groupDowngradedStale:
+			delete(m.clocks, clockKey{ended.kind, ended.groupID, ""})
+			m.downgraded(t, ended.groupID, ended.kind == groupDowngradedStale)
 		case sweepIsDue, cleanupIsDue:
-			if before > 0 {
+			if before > 0 || len(fenced) > 0 {
 				// They look at all groups, so they get a result of their own.
 				ended.due = due
 				later = append(later, ended)
@@ -313,6 +363,11 @@ func (m *Machine) tick(t *turn) {
 		}
 		if ended.group != nil && len(t.out.Records) > before {
 			written[ended.group] = true
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(fenced)) {
+		if err := m.fence(t, m.groups[id].(*consumer), fenced[id], "a deadline has passed"); err != nil {
+			t.event("group.fence.failed", machine.Attr{Key: "group", Value: id}, machine.Attr{Key: "error", Value: err.Error()})
 		}
 	}
 	for _, l := range later {

@@ -266,7 +266,7 @@ func TestModel(t *testing.T) {
 			},
 			"topic": func(rt *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(rt, "now") == 0 {
-					m.do(machine.Command{Body: TopicsDeleted{[]Topic{{Name: "t"}}}})
+					m.do(machine.Command{Body: TopicsChanged{Deleted: []Topic{{Name: "t"}}}})
 					m.advance(time.Millisecond)
 				}
 			},

@@ -61,6 +61,16 @@ func Refuse(cmd machine.Command, err error) any {
 		return fetchError(r, err)
 	case *kmsg.OffsetDeleteRequest:
 		return &kmsg.OffsetDeleteResponse{Version: r.Version, ErrorCode: code}
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		return &kmsg.ConsumerGroupHeartbeatResponse{Version: r.Version, ErrorCode: code, ErrorMessage: messageOf(err)}
+	case *kmsg.ConsumerGroupDescribeRequest:
+		answer := &kmsg.ConsumerGroupDescribeResponse{Version: r.Version}
+		for _, id := range r.Groups {
+			d := kmsg.NewConsumerGroupDescribeResponseGroup()
+			d.Group, d.ErrorCode = id, code
+			answer.Groups = append(answer.Groups, d)
+		}
+		return answer
 	case *kmsg.DescribeGroupsRequest:
 		answer := &kmsg.DescribeGroupsResponse{Version: r.Version}
 		for _, id := range r.Groups {

@@ -121,6 +121,9 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 	switch d.Cmd {
 	case "config":
 		c := Config{
+			ConsumerMaxSize: a.num("consumer-max-size", 0), ReconcilingHeartbeat: a.duration("reconciling", 0),
+			AssignmentInterval: a.duration("assignment", 0), Assignors: a.list("assignors"),
+			MigrationPolicy: map[string]MigrationPolicy{"none": MigrateNone, "up": MigrateUp, "down": MigrateDown}[a.str("migrate", "")],
 			InitialRebalanceDelay: a.duration("delay", 0), MaxSize: a.num("max-size", 0), MetadataMax: a.num("metadata-max", 0),
 			OffsetsRetention: a.duration("retention", 0), RetentionCheckInterval: a.duration("check", 0), ResultRecordsMax: a.num("records", 0),
 		}
@@ -150,12 +153,20 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		}
 	case "marker":
 		h.do(machine.Command{Body: machine.Marker{Producer: machine.Producer{ID: int64(a.num("producer", 1)), Transactional: true}, Commit: a.has("commit")}})
+	case "topics", "group-config":
+		h.changeImage(a)
+	case "jobs":
+		jobs := h.jobs
+		h.jobs = nil
+		for _, job := range jobs {
+			h.do(machine.Command{Body: job()})
+		}
 	case "topics-deleted":
 		var deleted []Topic
 		for _, name := range a.list("topics") {
 			deleted = append(deleted, Topic{Name: name, ID: topicID(a.str("id", name))})
 		}
-		h.do(machine.Command{Body: TopicsDeleted{deleted}})
+		h.do(machine.Command{Body: TopicsChanged{Deleted: deleted}})
 	default:
 		h.do(machine.Command{Body: a.request(), Client: client})
 	}
@@ -174,6 +185,10 @@ func (a args) request() kmsg.Request {
 			if p != "" {
 				name, topics, _ := strings.Cut(p, ":")
 				m := kmsg.ConsumerMemberMetadata{Version: 1, Topics: strings.Split(topics, "+")}
+				for _, tp := range a.list("owned") {
+					topic, partition := a.partition(tp)
+					m.OwnedPartitions = append(m.OwnedPartitions, kmsg.ConsumerMemberMetadataOwnedPartition{Topic: topic, Partitions: []int32{partition}})
+				}
 				r.Protocols = append(r.Protocols, kmsg.JoinGroupRequestProtocol{Name: name, Metadata: m.AppendTo(nil)})
 			}
 		}
@@ -217,6 +232,9 @@ func (a args) request() kmsg.Request {
 			}
 			r.Members = append(r.Members, m)
 		}
+		return r
+	}
+	if r := a.consumerRequest(group, version); r != nil {
 		return r
 	}
 	return a.offsetRequest(group, version)
@@ -292,6 +310,10 @@ func (a args) fetchRequest(group string, version int16) kmsg.Request {
 	for _, id := range strings.Split(group, ",") {
 		g := kmsg.NewOffsetFetchRequestGroup()
 		g.Group = id
+		if a.has("member") {
+			member := a.member()
+			g.MemberID, g.MemberEpoch = &member, int32(a.num("epoch", -1))
+		}
 		for _, tp := range a.list("partitions") {
 			name, partition := a.partition(tp)
 			g.Topics = append(g.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: name, TopicID: topicID(a.str("id", name)), Partitions: []int32{partition}})

@@ -23,6 +23,10 @@ func (m *Machine) sync(t *turn, r *kmsg.SyncGroupRequest) {
 		refuse(kerr.InvalidGroupID.Code)
 		return
 	}
+	if c, ok := m.groups[r.Group].(*consumer); ok && len(c.members) > 0 {
+		m.syncConsumer(t, c, r)
+		return
+	}
 	g, _ := m.groups[r.Group].(*classic)
 	if g == nil || g.state == empty {
 		refuse(kerr.UnknownMemberID.Code)
@@ -112,6 +116,10 @@ func (m *Machine) heartbeat(t *turn, r *kmsg.HeartbeatRequest) {
 		answer(kerr.InvalidGroupID.Code)
 		return
 	}
+	if c, ok := m.groups[r.Group].(*consumer); ok {
+		m.heartbeatConsumer(t, c, r)
+		return
+	}
 	g, _ := m.groups[r.Group].(*classic)
 	if g == nil {
 		answer(kerr.UnknownMemberID.Code)
@@ -141,6 +149,10 @@ func (m *Machine) heartbeat(t *turn, r *kmsg.HeartbeatRequest) {
 func (m *Machine) leave(t *turn, r *kmsg.LeaveGroupRequest) {
 	if r.Group == "" {
 		t.answer(&kmsg.LeaveGroupResponse{Version: r.Version, ErrorCode: kerr.InvalidGroupID.Code})
+		return
+	}
+	if c, ok := m.groups[r.Group].(*consumer); ok {
+		m.leaveConsumer(t, c, r)
 		return
 	}
 	leaving := leavers(r)

@@ -12,13 +12,27 @@ const (
 	syncEnds                      // members that joined have not synced
 	sweepIsDue                    // look for expired offsets
 	cleanupIsDue                  // go on removing offsets of deleted topics
+
+	memberSessionEnds    // a member of a consumer group was not heard of
+	memberRevokesTooLong // a member of a consumer group has not given its partitions up
+	memberJoinsTooLate   // a classic member of a consumer group was told to join again and has not
+	memberSyncsTooLate   // a classic member of a consumer group has joined and not synced
+
+	groupDowngraded      // a consumer group has become a classic one
+	groupDowngradedStale // the same, and its assignment is not that of its members
 )
+
+// memberClocks are the kinds of clocks that a member of a consumer group may have.
+var memberClocks = [...]timerKind{memberSessionEnds, memberRevokesTooLong, memberJoinsTooLate, memberSyncsTooLate}
 
 // timer is a deadline. Its owner embeds it, and moves it by timers.set.
 type timer struct {
 	kind   timerKind
 	group  *classic
 	member string
+
+	groupID string // the group, for kinds that are not of classic groups
+	epoch   int32  // the member epoch that memberRevokesTooLong is about
 
 	due   int64 // ms; 0 while it is not running
 	at    int64 // ms: place in the heap, at or before due
