@@ -348,9 +348,6 @@ func (x *cleaning) groupLen(list []*segment) int {
 
 // group replaces segments by one. It ends where the next one begins.
 func (x *cleaning) group(g []*segment, next int64) error {
-	if err := x.create(g[0].base); err != nil {
-		return err
-	}
 	x.last = x.l.lastBatches()
 	filled := 0 // number of the last segment that has batches
 	for i, s := range g {
@@ -359,12 +356,16 @@ func (x *cleaning) group(g []*segment, next int64) error {
 		}
 	}
 	done := false
+	x.a = active{}
 	defer func() {
-		if !done {
+		if !done && x.a.segment != nil {
 			x.a.retire()
 			x.removeCleaned()
 		}
 	}()
+	if err := x.create(g[0].base); err != nil {
+		return err
+	}
 	for i, s := range g {
 		end := next
 		if i+1 < len(g) {
@@ -410,17 +411,19 @@ func (x *cleaning) create(base int64) error {
 	fs, suffix := x.l.fs, suffixCleaned
 	s := &segment{
 		base:        base,
+		log:         newHandle(fs, filePath(x.dir, base, suffixLog+suffix)),
 		offsetsFile: newHandle(fs, filePath(x.dir, base, suffixIndex+suffix)),
 		timesFile:   newHandle(fs, filePath(x.dir, base, suffixTimeIndex+suffix)),
 		abortsFile:  newHandle(fs, filePath(x.dir, base, suffixTxnIndex+suffix)),
 	}
+	x.a, x.at, x.c.out = s.activate(0, x.o.Now), 0, x.c.out[:0]
 	err := removeIfThere(fs, s.abortsFile.name())
 	for _, h := range []*handle{s.offsetsFile, s.timesFile} {
 		if err == nil {
 			err = createEmpty(fs, h.name())
 		}
 	}
-	path := filePath(x.dir, base, suffixLog+suffix)
+	path := s.log.name()
 	if err == nil {
 		x.file, err = fs.OpenFile(path, vfs.ReadWrite|vfs.Create|vfs.Truncate, 0o644)
 	}
@@ -428,7 +431,6 @@ func (x *cleaning) create(base int64) error {
 		return x.l.fileError(path, err)
 	}
 	s.log = adopt(fs, path, x.file)
-	x.a, x.at, x.c.out = s.activate(0, x.o.Now), 0, x.c.out[:0]
 	return nil
 }
 

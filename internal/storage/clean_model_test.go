@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -98,14 +99,7 @@ func (m *compactor) append() {
 	kind := m.die(6)
 	first := m.l.View().LogEnd
 	if m.open[pid] && kind < 2 {
-		typ := record.ControlType(m.die(2))
-		if m.die(3) == 0 { // transaction version 2 raises the epoch
-			m.epochs[pid]++
-			m.seqs[pid] = 0
-		}
-		a.Origin = Coordinator
-		m.put(codecs.EndTxn(record.EndTxnMarker{Type: typ, CoordinatorEpoch: 1}, m.now.UnixMilli(), pid, m.epochs[pid]), a)
-		m.decide(pid, typ == record.Abort)
+		m.end(pid)
 		return
 	}
 	n := 1 + m.die(5)
@@ -141,8 +135,16 @@ func (m *compactor) append() {
 	}
 }
 
-// decide ends a producer's transaction in the model.
-func (m *compactor) decide(pid int64, aborted bool) {
+// end commits or aborts a producer's transaction.
+func (m *compactor) end(pid int64) {
+	typ := record.ControlType(m.die(2))
+	if m.die(3) == 0 { // transaction version 2 raises the epoch
+		m.epochs[pid]++
+		m.seqs[pid] = 0
+	}
+	marker := codecs.EndTxn(record.EndTxnMarker{Type: typ, CoordinatorEpoch: 1}, m.now.UnixMilli(), pid, m.epochs[pid])
+	m.put(marker, AppendOptions{Now: m.now, Origin: Coordinator})
+	aborted := typ == record.Abort
 	m.open[pid] = false
 	for i := range m.all {
 		if h := &m.all[i]; h.open && h.pid == pid {
@@ -407,9 +409,21 @@ func (m *compactor) step() {
 		m.o.RecoveryPoint = 0
 		if clean {
 			m.o.RecoveryPoint = m.l.RecoveryPoint()
+		} else if m.die(2) == 0 {
+			m.dropSnapshots() // the batches alone must tell
 		}
 		m.reopen(clean)
 		m.check(0, false)
+	}
+}
+
+func (m *compactor) dropSnapshots() {
+	names, err := m.mem.List(m.o.Dir)
+	m.must(err)
+	for _, name := range names {
+		if _, suffix, ok := parseName(name); ok && suffix == suffixSnapshot {
+			m.must(m.mem.Remove(filepath.Join(m.o.Dir, name)))
+		}
 	}
 }
 
