@@ -64,11 +64,12 @@ func apacheImage(t *testing.T) *metadata.Image {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if topic, ok := m.(*schema.RemoveTopic); ok {
-				_ = topic
+			if _, ok := m.(*schema.RemoveTopic); ok {
 				continue // what was deleted later was there when the group had it
 			}
-			_ = delta.Apply(m)
+			if err := delta.Apply(m); err != nil {
+				t.Logf("left out: %v", err) // a topic made again under its name
+			}
 		}
 		r.Close()
 	}

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"os"
 	"testing"
 
@@ -46,7 +47,7 @@ func logRecords(t testing.TB, b []byte) []machine.Record {
 			if !ok {
 				break
 			}
-			all = append(all, machine.Record{Key: append([]byte{}, rec.Key...), Value: append([]byte{}, rec.Value...)})
+			all = append(all, machine.Record{Key: bytes.Clone(rec.Key), Value: bytes.Clone(rec.Value)})
 		}
 		r.Close()
 	}
