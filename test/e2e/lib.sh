@@ -23,10 +23,10 @@ check() {
   if (($? == 0)); then pass "$name"; else fail "$name" "$log"; fi
 }
 
-# results NAME COMMAND...: the command prints lines "PASS name", "FAIL name: why", "SKIP name: why", which are counted
+# results NAME COMMAND...: the command (which ends by itself in time) prints lines "PASS name", "FAIL name: why", "SKIP name: why", which are counted
 results() {
   local name=$1 log=$work/logs/$part-$1.log word rest before=$failed; shift
-  timeout 300 "$@" >"$log" 2>&1 </dev/null
+  "$@" >"$log" 2>&1 </dev/null
   local code=$?
   while read -r word rest; do
     case $word in
@@ -155,6 +155,14 @@ need_java() {
   "$kafka" fetch >>"$work/logs/install.log" 2>&1 && return
   missing "Apache Kafka's Java tools" mvn -q -B -U org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dartifact=org.slf4j:slf4j-api:2.0.17:pom
   return 1
+}
+# go_tests ARG...: the tests of e2e/go, with their results as lines that `results` counts
+go_tests() {
+  local out code
+  out=$(cd "$root" && timeout 290 go test -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
+  echo "$out"
+  sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+).*/\1 \2/p' <<<"$out"
+  return "$code"
 }
 need_go() { command -v go >/dev/null || { missing go true; return 1; }; }
 java() { timeout 90 "$kafka" run "$@"; }

@@ -1,4 +1,4 @@
 # kafka-python's newest release. The codecs are optional for it; a scenario needs them all.
 if need_python kafka-python python-snappy lz4 zstandard && node_start; then
-  BOOTSTRAP_SERVERS=$BOOTSTRAP results kafka-python "$python" -W ignore "$here/clients/kafka_python_scenarios.py"
+  BOOTSTRAP_SERVERS=$BOOTSTRAP results kafka-python timeout 300 "$python" -W ignore "$here/clients/kafka_python_scenarios.py"
 fi
