@@ -40,6 +40,9 @@ func (h *Handler) apiVersions(c *call, req *kmsg.ApiVersionsRequest) server.Outc
 	for name, level := range image.Features() {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: name, MaxVersionLevel: level, MinVersionLevel: level})
 	}
+	if level := h.Quorum.KRaftVersion(); level > 0 { // it stands in control records, not in the image
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: metadata.KRaftVersionFeature, MaxVersionLevel: level, MinVersionLevel: level})
+	}
 	return c.reply(resp)
 }
 

@@ -34,6 +34,7 @@ type Controller interface {
 type Quorum interface {
 	DescribeQuorum(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuorumResponse
 	Controller() int32 // the active controller's id, -1 if unknown
+	KRaftVersion() int16
 }
 
 // Directories tells about this broker's log directories.

@@ -12,6 +12,9 @@ import (
 // Controller is the active controller's id (api.Quorum).
 func (n *Node) Controller() int32 { return n.quorum.Status().Leader }
 
+// KRaftVersion is the quorum's kraft.version (api.Quorum).
+func (n *Node) KRaftVersion() int16 { return n.quorum.Status().KRaftVersion }
+
 // DescribeQuorum implements api.Quorum.
 func (n *Node) DescribeQuorum(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuorumResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeQuorumResponse)
@@ -38,6 +41,20 @@ func (n *Node) DescribeQuorum(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuo
 			out.Partitions = append(out.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, out)
+	}
+	for _, v := range s.Voters {
+		m, ok := n.image().Controller(v.ID)
+		if !ok || req.Version < 2 {
+			continue
+		}
+		node := kmsg.NewDescribeQuorumResponseNode()
+		node.NodeID = v.ID
+		for _, e := range m.Endpoints {
+			l := kmsg.NewDescribeQuorumResponseNodeListener()
+			l.Name, l.Host, l.Port = e.Name, e.Host, e.Port
+			node.Listeners = append(node.Listeners, l)
+		}
+		resp.Nodes = append(resp.Nodes, node)
 	}
 	return resp
 }
