@@ -27,6 +27,8 @@ type background struct {
 	graves   []doomed
 	purge    map[*storage.Log]time.Time // logs with .deleted files, and when to look at them
 
+	cleaners cleaners
+
 	runner
 }
 
@@ -43,6 +45,7 @@ func (b *background) init(c Config) {
 	b.intervals.Store(&i)
 	b.flushAge.Store(math.MaxInt64)
 	b.purge = map[*storage.Log]time.Time{}
+	b.cleaners.init(c.Cleaner)
 	b.runner.init()
 }
 
@@ -163,6 +166,10 @@ func (d *Dirs) checkpoint(dir *directory, k int) error {
 				}
 			case highWatermarks:
 				now[p] = v.HighWatermark
+			case cleanedOffsets:
+				if at := e.log.Cleaned(); at > 0 {
+					now[p] = at
+				}
 			}
 		}
 		return now
@@ -185,7 +192,7 @@ func (d *Dirs) Truncated(l *storage.Log) error {
 	if dir == nil {
 		return ErrUnknownLog
 	}
-	return d.checkpoint(dir, recoveryPoints)
+	return errors.Join(d.checkpoint(dir, recoveryPoints), d.checkpoint(dir, cleanedOffsets))
 }
 
 // retain removes what retention allows, log by log.

@@ -21,11 +21,13 @@ const (
 	recoveryPoints = iota
 	startOffsets
 	highWatermarks
+	cleanedOffsets
 	checkpointKinds
 )
 
 var checkpointFiles = [checkpointKinds]string{
 	"recovery-point-offset-checkpoint", "log-start-offset-checkpoint", "replication-offset-checkpoint",
+	"cleaner-offset-checkpoint",
 }
 
 // offsets is the content of a checkpoint. A map that is in use is not changed any more.

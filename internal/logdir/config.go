@@ -22,6 +22,7 @@ type Config struct {
 	NewID  func() schema.UUID // for names of -delete and -stray directories, and directory ids; nil: random
 
 	Intervals       Intervals
+	Cleaner         CleanerConfig
 	RecoveryThreads int // num.recovery.threads.per.data.dir: for loading and closing; 0: 2
 
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day

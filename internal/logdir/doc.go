@@ -1,5 +1,5 @@
 // Package logdir holds all logs of a node: its directories, their locks and identity, loading and recovery,
-// checkpoints, and the work behind the scenes (flush, retention, removal of files).
+// checkpoints, and the work behind the scenes (flush, retention, compaction, removal of files).
 //
 // # A directory
 //
@@ -9,6 +9,7 @@
 //	    recovery-point-offset-checkpoint   topic partition offset: below it a log is durable
 //	    log-start-offset-checkpoint        where DeleteRecords moved a log's start
 //	    replication-offset-checkpoint      high watermarks
+//	    cleaner-offset-checkpoint          below it a log was compacted
 //	    .kafka_cleanshutdown               written by Close, removed by Open: logs need no recovery
 //	    t-0/                               one log, see package storage
 //	    t-0.<32 hex>-delete/               waits for its removal
@@ -34,6 +35,7 @@
 // # Locks
 //
 // Dirs.changes serialises Create, Delete, Strays and Close, and is held during their I/O. Dirs.mu guards the maps and is
-// never held during I/O. A checkpoint's own lock serialises its writers. Order: changes, checkpoint, mu. Nothing here
+// never held during I/O. A checkpoint's own lock serialises its writers. Order: changes, checkpoint, mu. cleaners.mu guards
+// what the threads of compaction share, and is taken alone. Nothing here
 // is taken by an append, but the short lock of the flush queue in Appended.
 package logdir

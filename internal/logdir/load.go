@@ -122,8 +122,8 @@ func (d *Dirs) find(dir *directory) ([]partition, error) {
 func (d *Dirs) loadLog(dir *directory, p partition) {
 	o := d.options(dir, p)
 	o.Clean = dir.clean
-	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark =
-		dir.loaded[recoveryPoints][p], dir.loaded[startOffsets][p], dir.loaded[highWatermarks][p]
+	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned =
+		dir.loaded[recoveryPoints][p], dir.loaded[startOffsets][p], dir.loaded[highWatermarks][p], dir.loaded[cleanedOffsets][p]
 	log, rec, err := storage.Open(o)
 	if err != nil {
 		d.loadFailed(dir, p, err)

@@ -4,9 +4,12 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/klamm-io/klamm/internal/storage"
 )
 
-// runner is the goroutines of Dirs: the keeper (checkpoints, retention, expiry, removals) and the flusher.
+// runner is the goroutines of Dirs: the keeper (checkpoints, retention, expiry, removals), the flusher, and the cleaners,
+// which compact logs.
 type runner struct {
 	woken   chan struct{} // one token: the keeper's plan has changed
 	flushes chan struct{} // one token: the flusher has something to do
@@ -50,6 +53,98 @@ func (d *Dirs) Start() {
 			}
 		}
 	})
+	d.startCleaners()
+}
+
+// SetCleaner changes how logs are compacted. Threads that run end, giving up what they are at, and new ones begin: so
+// their memory is never there twice.
+func (d *Dirs) SetCleaner(config CleanerConfig) {
+	d.changes.Lock() // Close waits, or has been
+	defer d.changes.Unlock()
+	if d.phase == closed {
+		return
+	}
+	c := &d.cleaners
+	config = config.withDefaults()
+	c.mu.Lock()
+	same, stopped := c.config == config, c.stopped
+	c.config = config
+	if !same && stopped != nil {
+		close(stopped)
+		c.stopped = nil
+	}
+	c.mu.Unlock()
+	if !same && stopped != nil {
+		d.startCleaners()
+	}
+}
+
+// startCleaners begins the threads of compaction. They wait for those before them.
+func (d *Dirs) startCleaners() {
+	c := &d.cleaners
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped != nil {
+		return
+	}
+	before, mine, stopped, config := c.running, new(sync.WaitGroup), make(chan struct{}), c.config
+	c.stopped, c.running = stopped, mine
+	c.last = map[int]lastRun{}
+	if config.Off {
+		return
+	}
+	for thread := range config.Threads {
+		mine.Add(1)
+		d.wg.Go(func() {
+			defer mine.Done()
+			if before != nil {
+				before.Wait()
+			}
+			d.clean(thread, config, stopped)
+		})
+	}
+}
+
+// clean compacts logs, one after the other.
+func (d *Dirs) clean(thread int, config CleanerConfig, stopped chan struct{}) {
+	memory := storage.NewCleaner(config.memory())
+	permit := func(l *storage.Log, bytes int) error { return d.permit(l, bytes, stopped) }
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-stopped:
+			return
+		case <-timer.C:
+		}
+		for d.cleanOne(thread, memory, permit) {
+		}
+		memory.Release()
+		timer.Reset(config.Backoff)
+	}
+}
+
+// permit waits until bytes may be read or written. It gives up when the thread is to end, or the log is on its way out.
+func (d *Dirs) permit(l *storage.Log, bytes int, stopped chan struct{}) error {
+	dir, wait := l.Dir(), d.cleaners.reserve(bytes, d.c.Now())
+	for {
+		step := min(wait, 100*time.Millisecond)
+		select {
+		case <-d.stop:
+			return errStopped
+		case <-stopped:
+			return errStopped
+		case <-time.After(step):
+		}
+		if wait -= step; wait <= 0 {
+			return nil
+		}
+		if l.Dir() != dir {
+			return storage.ErrCleaningAborted
+		}
+	}
 }
 
 // task is periodic work of the keeper.
