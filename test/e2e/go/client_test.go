@@ -40,7 +40,26 @@ func createTopic(t *testing.T, partitions int32, configs map[string]string) stri
 	}
 	topic := unique("fg")
 	must[kadm.CreateTopicResponse](t)(adm.CreateTopic(t.Context(), partitions, 1, c, topic))
+	awaitTopic(t, adm, topic, int(partitions))
 	return topic
+}
+
+// awaitTopic waits until the broker has heard from the controller of so many partitions.
+func awaitTopic(t *testing.T, adm *kadm.Client, topic string, partitions int) {
+	t.Helper()
+	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {
+		topics, err := adm.ListTopics(t.Context(), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := topics[topic]
+		if d.Err == nil && len(d.Partitions) == partitions && !slices.ContainsFunc(d.Partitions.Sorted(), func(p kadm.PartitionDetail) bool { return p.Leader < 0 }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("topic %s: %v", topic, d)
+		}
+	}
 }
 
 // numbers produces n records "0", "1", ... to partitions in turn.
@@ -142,9 +161,7 @@ func TestClientAdmin(t *testing.T) {
 	adm := kadm.NewClient(newClient(t, broker(t)))
 	topic := createTopic(t, 2, map[string]string{"segment.bytes": "1048576"})
 	must[kadm.CreatePartitionsResponses](t)(adm.CreatePartitions(ctx, 1, topic))
-	for len(must[kadm.TopicDetails](t)(adm.ListTopics(ctx, topic))[topic].Partitions) < 3 {
-		time.Sleep(10 * time.Millisecond) // the broker hears of it from the controller
-	}
+	awaitTopic(t, adm, topic, 3)
 	numbers(t, topic, 30, 3)
 	if ends := must[kadm.ListedOffsets](t)(adm.ListEndOffsets(ctx, topic)); len(ends[topic]) != 3 || ends[topic][2].Offset != 10 {
 		t.Errorf("end offsets: %v", ends)

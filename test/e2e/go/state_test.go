@@ -110,7 +110,11 @@ func observe(t *testing.T, addr string, startOffsets bool) string {
 		must[kadm.ListedOffsets](t)(adm.ListStartOffsets(ctx, "a", "b")).Each(func(o kadm.ListedOffset) { line("start %s-%d %d", o.Topic, o.Partition, o.Offset) })
 	}
 	must[kadm.ListedOffsets](t)(adm.ListEndOffsets(ctx, "a", "b")).Each(func(o kadm.ListedOffset) { line("end %s-%d %d", o.Topic, o.Partition, o.Offset) })
-	for _, g := range must[kadm.DescribedGroups](t)(adm.DescribeGroups(ctx, "members", "simple", "deleted")).Sorted() {
+	groups, err := adm.DescribeGroups(ctx, "members", "simple", "deleted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups.Sorted() {
 		line("group %s %s %s members=%d %v", g.Group, g.ProtocolType, g.State, len(g.Members), g.Err)
 		for _, member := range g.Members {
 			line("member %s %s", *member.InstanceID, member.MemberID)
