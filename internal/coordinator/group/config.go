@@ -72,10 +72,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxHeartbeatInterval, 15*time.Second)
 	def(&c.MaxAssignmentInterval, 15*time.Second)
 	def(&c.RegexRefreshInterval, 10*time.Minute)
-	switch {
-	case c.AssignmentInterval < 0:
-		c.AssignmentInterval = 0
-	case c.AssignmentInterval == 0:
+	if c.AssignmentInterval == 0 {
 		c.AssignmentInterval = time.Second
 	}
 	c.Assignors = knownAssignors(c.Assignors)

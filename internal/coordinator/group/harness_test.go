@@ -157,7 +157,7 @@ func (h *harness) reload() *Machine {
 
 // name shows a member id without its random part.
 func (h *harness) name(id string) string {
-	if len(id) < 37 {
+	if len(id) < 37 && len(id) != 22 {
 		return id
 	}
 	for i, n := range h.names {

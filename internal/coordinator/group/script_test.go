@@ -123,7 +123,7 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		c := Config{
 			ConsumerMaxSize: a.num("consumer-max-size", 0), ReconcilingHeartbeat: a.duration("reconciling", 0),
 			AssignmentInterval: a.duration("assignment", 0), Assignors: a.list("assignors"),
-			MigrationPolicy: map[string]MigrationPolicy{"none": MigrateNone, "up": MigrateUp, "down": MigrateDown}[a.str("migrate", "")],
+			MigrationPolicy:       map[string]MigrationPolicy{"none": MigrateNone, "up": MigrateUp, "down": MigrateDown}[a.str("migrate", "")],
 			InitialRebalanceDelay: a.duration("delay", 0), MaxSize: a.num("max-size", 0), MetadataMax: a.num("metadata-max", 0),
 			OffsetsRetention: a.duration("retention", 0), RetentionCheckInterval: a.duration("check", 0), ResultRecordsMax: a.num("records", 0),
 		}
@@ -199,6 +199,15 @@ func (a args) request() kmsg.Request {
 		if r.Version >= 5 && !a.has("no-protocol") {
 			typ, protocol := a.str("type", "consumer"), a.str("protocol", "range")
 			r.ProtocolType, r.Protocol = &typ, &protocol
+		}
+		for _, as := range a.list("assign-partitions") {
+			id, what, _ := strings.Cut(as, ":")
+			m := kmsg.ConsumerMemberAssignment{Version: 1}
+			for _, tp := range strings.Split(what, "+") {
+				topic, partition := a.partition(tp)
+				m.Topics = append(m.Topics, kmsg.ConsumerMemberAssignmentTopic{Topic: topic, Partitions: []int32{partition}})
+			}
+			r.GroupAssignment = append(r.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: a.h.memberID(id), MemberAssignment: m.AppendTo(nil)})
 		}
 		for _, as := range a.list("assign") {
 			id, what, _ := strings.Cut(as, "=")

@@ -92,7 +92,7 @@ func (s *subscriptions) homogeneous() bool {
 // canAssign says that the last target is old enough to make another (group.consumer.assignment.interval.ms).
 func (m *Machine) canAssign(t *turn, g *consumer) bool {
 	interval := m.assignmentInterval(t, g.id)
-	return g.targetAt == 0 || interval == 0 || t.now >= g.targetAt+interval
+	return g.targetAt == 0 || interval <= 0 || t.now >= g.targetAt+interval
 }
 
 // assignTarget works out the target for a group epoch, writes what changes, and gives the target of one member.
