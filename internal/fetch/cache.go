@@ -61,7 +61,7 @@ func (c *Cache) Begin(r Request, now time.Time) (s *Session, full bool, err erro
 		for _, w := range r.Wanted {
 			s.update(w)
 		}
-		if r.Epoch == InitialEpoch && len(r.Wanted) > 0 {
+		if r.Epoch == InitialEpoch {
 			c.admit(s, now)
 		}
 		return s, true, nil
@@ -140,28 +140,26 @@ func (c *Cache) admit(s *Session, now time.Time) {
 	}
 }
 
-// victim is the session that a new one may push out (FetchSessionCache.tryEvict): one that was not used for the
-// eviction time; else the smallest one below it in rank that has been there for that time. A follower's session ranks
-// above a consumer's, then the larger one ranks higher.
+// victim is the session that a new one may push out (FetchSessionCacheShard.tryEvict): the longest unused one, if that is
+// longer than the eviction time; else the one that ranks lowest among those that may be touched at all, if the new one
+// ranks above it. A follower's session ranks above a consumer's, then the larger one ranks higher. A session may be
+// touched once it was used when older than the eviction time; a consumer's by a follower's at any time.
 func (c *Cache) victim(s *Session, now time.Time) *Session {
-	var idle, small *Session
+	var oldest, lowest *Session
 	for _, o := range c.sessions { // order does not matter: ties are broken by id
-		if now.Sub(o.used) > c.evict && (idle == nil || o.used.Before(idle.used) || o.used.Equal(idle.used) && o.ID < idle.ID) {
-			idle = o
+		if oldest == nil || o.used.Before(oldest.used) || o.used.Equal(oldest.used) && o.ID < oldest.ID {
+			oldest = o
 		}
-		if small == nil || lower(o, small) {
-			small = o
+		settled := o.used.Sub(o.created) > c.evict
+		if (settled || s.Privileged && !o.Privileged) && (lowest == nil || lower(o, lowest)) {
+			lowest = o
 		}
 	}
 	switch {
-	case idle != nil:
-		return idle
-	case small == nil:
-		return nil
-	case s.Privileged && !small.Privileged:
-		return small
-	case s.Privileged == small.Privileged && s.size > small.size && now.Sub(small.created) > c.evict:
-		return small
+	case oldest != nil && now.Sub(oldest.used) > c.evict:
+		return oldest
+	case lowest != nil && (s.Privileged && !lowest.Privileged || s.Privileged == lowest.Privileged && s.size > lowest.size):
+		return lowest
 	}
 	return nil
 }

@@ -8,14 +8,22 @@
 //
 // A fetch without a session runs over a Session too, one that no cache knows and nobody watches until it has to wait.
 //
-// Who calls what: package api begins and ends a fetch (Cache.Begin, Session.Told), package replica reads
-// (Session.Take, Session.Park, Session.Requeue) and calls Part.Changed. One fetch at a time runs over a session, which
+// A session has two queues of parts to look at:
+//
+//	held   known to have news (bytes that an answer had no room for, too few bytes for min_bytes); looked at first
+//	dirty  marked by Part.Changed, in the order in which they were
+//
+// Both are looked at by the next Take. Only what becomes dirty wakes a fetch that waits: what is held it has seen.
+//
+// Who calls what: package api begins and ends a fetch (Cache.Begin, Session.Done), package replica reads
+// (Session.Take, Hold, Again, Park, Unpark) and calls Part.Changed. One fetch at a time runs over a session, which
 // the session's epoch ensures for clients that obey the protocol and busy ensures for the others; Changed may come from
 // any goroutine at any time. Session.mu is a leaf: nothing is called under it.
 package fetch
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
@@ -47,9 +55,13 @@ type Part struct {
 	session   *Session
 	toldHW    int64 // what the client knows; -1 before the first answer and after an error
 	toldStart int64
-	dirty     bool // guarded by session.mu: it stands in session.dirty
-	gone      bool // guarded by session.mu: forgotten, must not be queued again
+	dirty     atomic.Bool // it stands in session.dirty; written under session.mu
+	held      bool        // guarded by session.mu: it stands in session.held
+	gone      bool        // guarded by session.mu: forgotten, must not be queued again
 }
+
+// Waiter is a fetch that waits. Wake is called at most once for each Park, without a lock, and must not block.
+type Waiter interface{ Wake() }
 
 // Session is the state of one client's fetches.
 type Session struct {
@@ -57,12 +69,13 @@ type Session struct {
 	Privileged bool // a follower's
 	UsesIDs    bool
 
-	mu    sync.Mutex
-	parts map[Key]*Part
-	dirty []*Part // first in, first read
-	wake  func()  // called once when something becomes dirty; nil while no fetch waits
-	busy  bool    // a fetch runs or waits
-	ended bool    // evicted or closed while a fetch was under way
+	mu     sync.Mutex // guards parts, the queues, waiter, busy and ended
+	parts  map[Key]*Part
+	held   []*Part
+	dirty  []*Part
+	waiter Waiter // who takes it out owns the fetch that waits; nil while none does
+	busy   bool   // a fetch runs or waits
+	ended  bool   // evicted or closed while a fetch was under way
 
 	epoch   int32     // guarded by the cache's lock: the epoch that the next request must carry
 	created time.Time // guarded by the cache's lock
@@ -74,21 +87,34 @@ func newSession(usesIDs, privileged bool) *Session {
 	return &Session{UsesIDs: usesIDs, Privileged: privileged, parts: map[Key]*Part{}}
 }
 
-// Changed marks the part and wakes the fetch that waits on its session.
+// Changed marks the part and wakes the fetch that waits on its session. It is called after the change can be seen.
+//
+// The look at dirty without the lock loses nothing: dirty is taken back before the part is looked at, so a Changed that
+// still finds it set comes before that look, and so does the change.
 func (p *Part) Changed() {
-	s := p.session
-	s.mu.Lock()
-	if p.dirty || p.gone {
-		s.mu.Unlock()
+	if p.dirty.Load() {
 		return
 	}
-	p.dirty = true
-	s.dirty = append(s.dirty, p)
-	wake := s.wake
-	s.wake = nil
+	s := p.session
+	s.mu.Lock()
+	s.mark(p)
+	w := s.waiter
+	if len(s.dirty) == 0 { // the part is gone
+		w = nil
+	} else {
+		s.waiter = nil
+	}
 	s.mu.Unlock()
-	if wake != nil {
-		wake()
+	if w != nil {
+		w.Wake()
+	}
+}
+
+// mark puts a part behind the dirty ones, unless it stands there or is forgotten. The session's lock is held.
+func (s *Session) mark(p *Part) {
+	if !p.gone && !p.dirty.Load() {
+		p.dirty.Store(true)
+		s.dirty = append(s.dirty, p)
 	}
 }
 
@@ -96,6 +122,7 @@ func (p *Part) Changed() {
 func (p *Part) Told() (highWatermark, logStart int64) { return p.toldHW, p.toldStart }
 
 // Answered notes what an answer says of the partition. failed forgets it, so that the next answer names it again.
+// DETAILS 20.
 func (p *Part) Answered(highWatermark, logStart int64, failed bool) {
 	if failed {
 		highWatermark = -1
@@ -103,7 +130,8 @@ func (p *Part) Answered(highWatermark, logStart int64, failed bool) {
 	p.toldHW, p.toldStart = highWatermark, logStart
 }
 
-// update takes in what a request says; new and changed parts become dirty. The caller holds the session's lock.
+// update takes in what a request says; new and changed parts become dirty. The caller holds the session's lock, or
+// nobody else knows the session.
 func (s *Session) update(w Wanted) {
 	p := s.parts[w.Key]
 	if p == nil {
@@ -112,10 +140,7 @@ func (s *Session) update(w Wanted) {
 	} else {
 		p.Wanted = w
 	}
-	if !p.dirty {
-		p.dirty = true
-		s.dirty = append(s.dirty, p)
-	}
+	s.mark(p)
 }
 
 func (s *Session) forget(k Key) *Part {
@@ -134,92 +159,111 @@ func (s *Session) Len() int {
 	return len(s.parts)
 }
 
-// Take gives the parts to look at, oldest news first, and marks them clean. It appends to buf.
+// Take gives the parts to look at, those that are held first, then oldest news first, and empties both queues. It appends
+// to buf.
 func (s *Session) Take(buf []*Part) []*Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.dirty {
-		p.dirty = false
+	for _, p := range s.held {
+		p.held = false
+		p.dirty.Store(false)
 		if !p.gone {
 			buf = append(buf, p)
 		}
 	}
-	clear(s.dirty)
-	s.dirty = s.dirty[:0]
+	for _, p := range s.dirty {
+		if !p.dirty.Load() {
+			continue // it was held, too
+		}
+		p.dirty.Store(false)
+		if !p.gone {
+			buf = append(buf, p)
+		}
+	}
+	s.held, s.dirty = emptied(s.held), emptied(s.dirty)
 	return buf
 }
 
-// Requeue marks parts that Take gave and that still have news: in front of what became dirty since when first is set
-// (they were not looked at), behind it otherwise.
-func (s *Session) Requeue(parts []*Part, first bool) {
+func emptied(parts []*Part) []*Part {
+	clear(parts)
+	return parts[:0]
+}
+
+// Hold keeps parts that Take gave for the next Take, in front.
+func (s *Session) Hold(parts []*Part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requeue(parts, first)
+	s.hold(parts)
 }
 
-func (s *Session) requeue(parts []*Part, first bool) {
-	fresh := make([]*Part, 0, len(parts)+len(s.dirty))
-	if !first {
-		fresh = append(fresh, s.dirty...)
-	}
+func (s *Session) hold(parts []*Part) {
 	for _, p := range parts {
-		if !p.dirty && !p.gone {
-			p.dirty = true
-			fresh = append(fresh, p)
+		if !p.held && !p.gone {
+			p.held = true
+			s.held = append(s.held, p)
 		}
 	}
-	if first {
-		fresh = append(fresh, s.dirty...)
-	}
-	s.dirty = fresh
 }
 
-// Park lets the fetch wait: wake is called once when a part changes. It refuses when something changed since Take, and
-// then the fetch must look again. keep are parts that Take gave and that still have news of their own.
+// Again marks a part that an answer served: it may have more, and the next fetch looks at it after all others.
+func (s *Session) Again(p *Part) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mark(p)
+}
+
+// Park lets the fetch wait until a part changes or the session ends. It refuses when either happened since Take, and
+// then the fetch must look again. keep are parts that Take gave and that still have news of their own; they are held
+// either way.
 //
 // Without the check the following would sleep through news: the fetch reads a part and finds nothing; the part
 // changes, nobody waits yet, so nobody is woken; the fetch parks.
-func (s *Session) Park(keep []*Part, wake func()) bool {
+//
+// After a Park that did not refuse, the fetch belongs to whoever takes w out of the session: Changed and the session's
+// end, which wake it, or Unpark. The caller touches it no more unless Unpark says that it may.
+func (s *Session) Park(keep []*Part, w Waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := len(s.dirty) > 0
-	s.requeue(keep, true)
-	if changed {
+	s.hold(keep)
+	if len(s.dirty) > 0 || s.ended {
 		return false
 	}
-	s.wake = wake
+	s.waiter = w
 	return true
 }
 
-// Unpark takes the wake function back, so that a fetch that ends for another reason is not woken.
-func (s *Session) Unpark() {
+// Unpark takes the fetch back. It says whether it still waited; if not, somebody else has it, or it is over.
+func (s *Session) Unpark(w Waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wake = nil
+	if s.waiter != w {
+		return false
+	}
+	s.waiter = nil
+	return true
 }
 
-// Ended says that the session was closed or evicted while its fetch waited.
+// Ended says that the session was closed or evicted while its fetch was under way: it answers with what there is.
 func (s *Session) Ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// end unwatches everything. A fetch that waits is woken, so that it ends at once.
+// end unwatches everything, at once or when the fetch that runs is done. A fetch that waits is woken, so that it ends.
 func (s *Session) end() {
 	s.mu.Lock()
-	wake := s.wake
-	s.wake = nil
+	w := s.waiter
+	s.waiter = nil
 	s.ended = true
-	busy := s.busy
 	var parts []*Part
-	if !busy {
+	if !s.busy {
 		parts = s.drain()
 	}
 	s.mu.Unlock()
 	unwatch(parts)
-	if wake != nil {
-		wake()
+	if w != nil {
+		w.Wake()
 	}
 }
 
@@ -231,7 +275,7 @@ func (s *Session) drain() []*Part {
 		parts = append(parts, p)
 	}
 	clear(s.parts)
-	s.dirty = nil
+	s.held, s.dirty = nil, nil
 	return parts
 }
 
@@ -248,7 +292,6 @@ func unwatch(parts []*Part) {
 func (s *Session) Done() {
 	s.mu.Lock()
 	s.busy = false
-	s.wake = nil
 	var parts []*Part
 	if s.ended || s.ID == 0 {
 		s.ended = true

@@ -1,7 +1,7 @@
 // Package lifecycle is a broker's life in the eyes of its controller (KIP-500, KIP-631): it registers, heartbeats, is
 // unfenced once it has caught up with its own registration, and asks before it shuts down.
 //
-//	Starting ──registered──> Recovery ──caught up and unfenced──> Running ──Shutdown──> Leaving ──allowed──> done
+//	Starting ──registered──> Recovery ──caught up and unfenced──> Running ──Leave──> Leaving ──allowed──> done
 //
 // What it does next is decided by step, which is plain code; run.go sends and waits.
 package lifecycle
@@ -18,7 +18,8 @@ import (
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
-// Controller takes the requests of a broker to the active controller, wherever that is.
+// Controller takes the requests of a broker to the active controller, wherever that is. Request does not block, and calls
+// reply once.
 type Controller interface {
 	Request(req kmsg.Request, reply func(kmsg.Response))
 }
@@ -71,8 +72,18 @@ type life struct {
 	state   State
 	epoch   int64
 	ready   bool // the broker may be unfenced
-	leaving bool // Shutdown was called
-	refused int  // registrations refused in a row
+	leaving bool // Leave was called
+}
+
+// registered says whether the controller holds a session of this broker that heartbeats keep.
+func (l *life) registered() bool { return l.state != Starting }
+
+// leave notes the wish to go. A broker that is not registered may go at once.
+func (l *life) leave() {
+	l.leaving = true
+	if !l.registered() {
+		l.state = Done
+	}
 }
 
 // next is the request to send now.
@@ -117,18 +128,21 @@ func (l *life) took(resp kmsg.Response) (wait time.Duration, changed bool, err e
 	case *kmsg.BrokerRegistrationResponse:
 		switch e := kerr.TypedErrorForCode(r.ErrorCode); {
 		case e == nil:
-			l.epoch, l.state, l.refused = r.BrokerEpoch, Recovery, 0
+			l.epoch, l.state = r.BrokerEpoch, Recovery
 		case e == kerr.InconsistentClusterID || e == kerr.UnsupportedVersion || e == kerr.InvalidRequest:
 			return 0, false, fmt.Errorf("lifecycle: the controller refuses broker %d for good: %w", l.c.ID, e)
 		default: // another broker with this id may still be alive: it is fenced after its session
-			l.refused++
 			l.c.Logger.Warn("the controller refuses the registration; it is tried again", "broker", l.c.ID, "error", e)
 			return l.c.HeartbeatInterval, false, nil
 		}
 	case *kmsg.BrokerHeartbeatResponse:
 		switch e := kerr.TypedErrorForCode(r.ErrorCode); {
 		case e == kerr.StaleBrokerEpoch || e == kerr.BrokerIDNotRegistered: // the controller has forgotten this incarnation
+			l.c.Logger.Warn("the controller does not know this broker any more; it registers again", "broker", l.c.ID, "error", e)
 			l.state = Starting
+			if l.leaving {
+				l.state = Done
+			}
 			return 0, true, nil
 		case e != nil:
 			l.c.Logger.Warn("a heartbeat failed", "broker", l.c.ID, "error", e)
@@ -148,6 +162,8 @@ func (l *life) took(resp kmsg.Response) (wait time.Duration, changed bool, err e
 		default:
 			return l.c.HeartbeatInterval / 20, false, nil
 		}
+	default:
+		return 0, false, fmt.Errorf("lifecycle: the controller answers broker %d with %T", l.c.ID, resp)
 	}
 	return 0, l.state != before, nil
 }

@@ -76,25 +76,20 @@ func (l *Lifecycle) run() {
 	defer close(l.done)
 	ready, leave := l.ready, l.leave
 	for {
-		answer := make(chan kmsg.Response, 1)
-		l.life.c.Controller.Request(l.life.next(), func(r kmsg.Response) { answer <- r })
-		var wait time.Duration
-		select {
-		case <-l.stop:
+		answer, going := l.ask()
+		if !going {
 			return
-		case r := <-answer:
-			var changed bool
-			wait, changed, l.failure = l.life.took(r)
-			if l.failure != nil {
-				return
-			}
-			l.epoch.Store(l.life.epoch)
-			if changed {
-				l.moved()
-			}
-			if l.life.state == Done {
-				return
-			}
+		}
+		wait, changed, err := l.life.took(answer)
+		if l.failure = err; err != nil {
+			return
+		}
+		l.epoch.Store(l.life.epoch)
+		if changed {
+			l.moved()
+		}
+		if l.life.state == Done {
+			return
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -104,10 +99,41 @@ func (l *Lifecycle) run() {
 		case <-ready:
 			ready, l.life.ready = nil, true
 		case <-leave:
-			leave, l.life.leaving = nil, true
+			leave = nil
+			l.life.leave()
+			if l.life.state == Done {
+				timer.Stop()
+				l.moved()
+				return
+			}
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// ask sends the next request and waits for its answer; false: the life is over before it came.
+//
+// An answer to a heartbeat that changes something comes when this node has taken the change in, which may take longer than
+// the broker's session lasts, for example while many replicas are made. So the session is kept meanwhile by heartbeats
+// whose answers nobody waits for.
+func (l *Lifecycle) ask() (kmsg.Response, bool) {
+	c := l.life.c.Controller
+	answer := make(chan kmsg.Response, 1)
+	c.Request(l.life.next(), func(r kmsg.Response) { answer <- r })
+	again := time.NewTicker(l.life.c.HeartbeatInterval)
+	defer again.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return nil, false
+		case r := <-answer:
+			return r, true
+		case <-again.C:
+			if l.life.registered() {
+				c.Request(l.life.next(), func(kmsg.Response) {})
+			}
+		}
 	}
 }
 

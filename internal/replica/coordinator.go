@@ -41,7 +41,7 @@ func (s *Set) Read(topic string, partition int32, from int64, maxBytes int) ([]b
 	}
 	slice, err := log.View().Read(from, maxBytes, storage.LogEnd, true)
 	if err != nil {
-		return nil, err
+		return nil, p.settled(err)
 	}
 	defer slice.Release()
 	return slice.Bytes()
@@ -61,7 +61,8 @@ func (s *Set) Offsets(topic string, partition int32) (start, highWatermark, end 
 	return v.LogStart, v.HighWatermark, v.LogEnd, nil
 }
 
-// OnHighWatermark calls f, which must not block, after each rise of the partition's high watermark.
+// OnHighWatermark calls f, which must not block, after each rise of the partition's high watermark. Calls may overtake
+// each other.
 func (s *Set) OnHighWatermark(topic string, partition int32, f func(highWatermark int64)) (stop func()) {
 	p, err := s.Named(topic, partition)
 	if err != nil {

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -25,53 +24,51 @@ type Fetched struct {
 	Err        error
 	Leader     int32 // hints for NotLeader and the epoch errors; -1 if unknown
 	Epoch      int32
-	View       *storage.View // nil with most errors
+	View       *storage.View // nil with errors
 	Slice      storage.Slice
 	Aborted    []schema.AbortedTxn // nil without Committed
 	Diverging  bool                // KIP-595: the client's log parted from ours where DivergeEpoch ends
 	DivergeEnd int64
 	DivergeAt  int32
+
+	bound storage.Bound
+	more  bool // there is something to read that Slice has no room for
 }
 
-// Fetch reads what the session asks for and calls done with the partitions that have news: before it returns if there
-// is enough, else when there is or when the wait is over. It says whether done has been called.
+// Fetch reads what the session asks for and calls done, once, with the partitions that have news: before it returns if
+// there is enough, else when there is or when the wait is over. It says whether done has been called by this call. done ends
+// the fetch with Session.Done.
 //
-// A fetch that waits ends early when a partition of it is no longer led here, is deleted, goes offline, moves to
-// another epoch or parts from the client's log: all of these are errors or divergence when looked at again.
+// A fetch that waits ends early (DETAILS 22) when a partition of it is no longer led here, is deleted, goes offline, moves
+// to another epoch or parts from the client's log, which all are errors or divergence when looked at again; when the end of
+// its segment is all that one read can give; and when its session ends.
 func (s *Set) Fetch(session *fetch.Session, o FetchOptions, done func([]Fetched)) bool {
 	f := &waitingFetch{set: s, session: session, o: o, done: done, watching: session.ID != 0}
-	f.state.Store(running)
 	return f.run(o.Wait <= 0)
 }
 
-// waitingFetch is one fetch under way. state is the claim to run it: the goroutine that moves it from parked to
-// running owns every other field until it parks again. expired is set before the timer tries its claim, and read
-// after parking, so that a timer that fires while the fetch runs is not lost:
+// waitingFetch is one fetch under way. One goroutine owns all of it: the caller of Fetch until it parks, then whoever takes
+// it out of the session (Session.Park). expired is the exception. A timer that fires while the fetch runs finds nothing to
+// take out; so it says so first, and whoever parks the fetch looks afterwards:
 //
-//	run: parks, state = parked, reads expired | timer: expired = true, claims state
+//	run: parks, reads expired | timer: expired = true, tries to take the fetch out
 //
-// whichever comes second sees the other.
+// Whichever comes second sees the other.
 type waitingFetch struct {
 	set      *Set
 	session  *fetch.Session
 	o        FetchOptions
 	done     func([]Fetched)
-	watching bool
+	watching bool // without a session nobody watches before the fetch has to wait
 
-	state   atomic.Int32
 	expired atomic.Bool
 	stop    func() bool
 
 	parts   []*fetch.Part
 	results []Fetched
-	skipped []*fetch.Part // not looked at: the answer was full
 	keep    []*fetch.Part // looked at, and still with news
+	starved []*fetch.Part // not served, or not looked at, because the answer was full
 }
-
-const (
-	parked = iota
-	running
-)
 
 func (f *waitingFetch) run(last bool) bool {
 	for {
@@ -85,142 +82,158 @@ func (f *waitingFetch) run(last bool) bool {
 		}
 		if !f.watching {
 			f.watching = true
-			f.session.Requeue(f.keep, true)
-			f.session.Requeue(f.skipped, false)
+			f.session.Hold(f.parts)
 			continue
 		}
 		if f.stop == nil {
 			f.stop = f.set.after(f.o.Wait, f.expire)
 		}
-		f.state.Store(parked)
-		if !f.session.Park(f.keep, f.wake) {
-			if !f.state.CompareAndSwap(parked, running) {
-				return false // the timer has it
-			}
+		if !f.session.Park(f.keep, f) {
 			continue
 		}
-		if f.expired.Load() && f.state.CompareAndSwap(parked, running) {
-			last = true
-			continue
+		if !f.expired.Load() || !f.session.Unpark(f) {
+			return false
 		}
-		return false
 	}
 }
 
-// wake runs on the goroutine that made the news; the fetch goes on beside it.
-func (f *waitingFetch) wake() {
-	if f.state.CompareAndSwap(parked, running) {
-		f.set.spawn(func() { f.run(false) })
-	}
-}
+// Wake runs on the goroutine that made the news; the fetch goes on beside it.
+func (f *waitingFetch) Wake() { f.set.spawn(func() { f.run(false) }) }
 
 func (f *waitingFetch) expire() {
 	f.expired.Store(true)
-	if f.state.CompareAndSwap(parked, running) {
-		f.session.Unpark()
+	if f.session.Unpark(f) {
 		f.run(true)
 	}
 }
 
+// finish answers. What the answer had no room for comes first in the next one, what it served comes last.
 func (f *waitingFetch) finish() {
 	if f.stop != nil {
 		f.stop()
 	}
-	f.session.Requeue(f.skipped, true)
-	var again []*fetch.Part
+	f.session.Hold(f.starved)
 	for i := range f.results {
 		if r := &f.results[i]; r.Err != nil || r.Slice.Size > 0 || r.Diverging {
-			again = append(again, r.Part)
+			f.session.Again(r.Part)
 		}
 	}
-	f.session.Requeue(again, false)
 	f.done(f.results)
 }
 
 // look reads every part that may have news. It says whether the fetch may be answered now.
 func (f *waitingFetch) look() (enough bool) {
 	f.parts = f.session.Take(f.parts[:0])
-	f.results, f.keep, f.skipped = f.results[:0], f.keep[:0], f.skipped[:0]
-	left, total, now := f.o.MaxBytes, 0, false
+	f.results, f.keep, f.starved = f.results[:0], f.keep[:0], f.starved[:0]
+	left, total := f.o.MaxBytes, 0
 	for _, part := range f.parts {
 		if left <= 0 && total > 0 && !f.o.Full {
-			f.skipped = append(f.skipped, part)
+			f.starved = append(f.starved, part)
 			continue
 		}
-		r := f.set.read(part, f.o, min(left, int(part.MaxBytes)), total == 0, f.watching)
+		r := f.read(part, min(left, int(part.MaxBytes)), total == 0)
 		total += r.Slice.Size
-		left -= r.Slice.Size
-		hw, start := part.Told()
-		news := r.Err != nil || r.Diverging || r.Slice.Size > 0 || f.o.Full
-		if !news && r.View != nil {
-			news = r.View.HighWatermark != hw || r.View.LogStart != start
+		left = max(left-r.Slice.Size, 0)
+		if r.more {
+			f.starved = append(f.starved, part)
 		}
-		if r.Err != nil || r.Diverging {
-			now = true
-		}
-		if news {
+		enough = enough || r.Err != nil || r.Diverging || r.more && total > 0
+		if hw, start := part.Told(); r.Err != nil || r.Diverging || r.Slice.Size > 0 || f.o.Full ||
+			r.View != nil && (r.View.HighWatermark != hw || r.View.LogStart != start) {
 			f.results = append(f.results, r)
 			f.keep = append(f.keep, part)
 		}
 	}
-	return now || total >= f.o.MinBytes || f.session.Len() == 0
+	enough = enough || total >= f.o.MinBytes || left == 0 && total > 0 || f.session.Len() == 0
+	for i := 0; i < len(f.results) && !enough; i++ {
+		enough = f.results[i].olderSegment()
+	}
+	return enough
 }
 
 // read looks at one partition.
-func (s *Set) read(part *fetch.Part, o FetchOptions, maxBytes int, minOne, watch bool) Fetched {
+func (w *waitingFetch) read(part *fetch.Part, maxBytes int, minOne bool) Fetched {
 	f := Fetched{Part: part, Leader: -1, Epoch: -1}
-	var p *Partition
-	if part.Topic != "" || part.ID == (schema.UUID{}) {
-		p, f.Err = s.Named(part.Topic, part.Partition)
-	} else {
-		p, f.Err = s.Identified(part.ID, part.Partition)
-	}
-	if watch && part.Watched != nil && (p == nil || part.Watched != any(p)) {
+	p, err := w.find(part.Key)
+	if w.watching && part.Watched != nil && (p == nil || part.Watched != any(p)) {
 		part.Watched.Unwatch(part)
 		part.Watched = nil
 	}
 	if p == nil {
-		return f
-	}
-	if watch && part.Watched == nil {
-		p.watch(part)
-	}
-	r, log, err := p.leads()
-	f.Leader, f.Epoch = r.Leader, r.Epoch
-	if err == nil {
-		err = r.checkEpoch(part.LeaderEpoch)
-	}
-	if err != nil {
 		f.Err = err
 		return f
 	}
-	if o.Follower { // no replica of ours: Kafka answers NOT_LEADER_OR_FOLLOWER
-		f.Err = &NotLeader{Leader: r.Leader, Epoch: r.Epoch}
-		return f
+	if w.watching && part.Watched == nil { // before the look: what changes after it is heard of
+		p.watch(part)
 	}
-	v := log.View()
-	f.View = v
-	if part.LastEpoch >= 0 {
-		epoch, end := v.EpochEndOffset(part.LastEpoch)
-		if epoch < part.LastEpoch || end < part.Offset {
-			f.Diverging, f.DivergeAt, f.DivergeEnd = true, epoch, end
-			return f
-		}
+	r, log, err := p.leadsIn(part.LeaderEpoch)
+	f.Leader, f.Epoch = r.Leader, r.Epoch
+	if err == nil && w.o.Follower { // no replica of ours: Kafka answers NOT_LEADER_OR_FOLLOWER
+		err = &NotLeader{Leader: r.Leader, Epoch: r.Epoch}
 	}
-	bound := storage.HighWatermark
-	if o.Committed {
-		bound = storage.LastStable
+	if err == nil {
+		err = f.readFrom(log.View(), w.o, maxBytes, minOne)
 	}
-	f.Slice, f.Err = v.Read(part.Offset, maxBytes, bound, minOne)
-	if f.Err != nil {
-		var out *storage.OffsetOutOfRange
-		if !errors.As(f.Err, &out) {
-			f.View = nil
-		}
-		return f
-	}
-	if o.Committed {
-		f.Aborted, f.Err = v.Aborted(part.Offset, v.LastStable)
+	if err != nil {
+		f.Slice.Release()
+		f.Slice, f.View, f.Err = storage.Slice{}, nil, p.settled(err)
 	}
 	return f
+}
+
+// find gives the partition that a key names: by id where the session uses ids, by name otherwise.
+func (w *waitingFetch) find(k fetch.Key) (*Partition, error) {
+	if w.session.UsesIDs {
+		return w.set.Identified(k.ID, k.Partition)
+	}
+	return w.set.Named(k.Topic, k.Partition)
+}
+
+// readFrom reads what a view of the log has for the part.
+func (f *Fetched) readFrom(v *storage.View, o FetchOptions, maxBytes int, minOne bool) (err error) {
+	part := f.Part
+	if part.LastEpoch >= 0 {
+		epoch, end := v.EpochEndOffset(part.LastEpoch)
+		if epoch == storage.NoEpoch || end == storage.NoOffset || part.Offset < v.LogStart {
+			return &storage.OffsetOutOfRange{Offset: part.Offset, LogStart: v.LogStart, LogEnd: v.LogEnd}
+		}
+		if epoch < part.LastEpoch || end < part.Offset {
+			f.View, f.Diverging, f.DivergeAt, f.DivergeEnd = v, true, epoch, end
+			return nil
+		}
+	}
+	f.View, f.bound = v, storage.HighWatermark
+	end := v.HighWatermark
+	if o.Committed {
+		f.bound, end = storage.LastStable, v.LastStable
+	}
+	if f.Slice, err = v.Read(part.Offset, maxBytes, f.bound, minOne); err != nil {
+		return err
+	}
+	f.more = f.Slice.Size == 0 && part.Offset < end && !minOne
+	if !o.Committed || f.Slice.Size == 0 {
+		return nil
+	}
+	to, err := nextOffset(f.Slice)
+	if err == nil {
+		f.Aborted, err = v.Aborted(part.Offset, to)
+	}
+	return err
+}
+
+// olderSegment says whether Slice ends with its segment and not with what may be read: waiting would not add to it.
+func (f *Fetched) olderSegment() bool {
+	if f.Slice.Size == 0 {
+		return false
+	}
+	end := f.View.HighWatermark
+	if f.bound == storage.LastStable {
+		end = f.View.LastStable
+	}
+	last, err := f.View.Read(end-1, 0, f.bound, true)
+	if err != nil {
+		return true // the next look tells
+	}
+	defer last.Release()
+	return last.Size > 0 && last.Ranges[0].File != f.Slice.Ranges[0].File
 }

@@ -31,10 +31,7 @@ const (
 // so the end that clients may see could move backwards.
 func (p *Partition) OffsetFor(timestamp int64, iso Isolation, currentEpoch int32) (o storage.TimestampOffset, found bool, err error) {
 	none := storage.TimestampOffset{Timestamp: -1, Offset: -1, LeaderEpoch: -1}
-	r, log, err := p.leads()
-	if err == nil {
-		err = r.checkEpoch(currentEpoch)
-	}
+	r, log, err := p.leadsIn(currentEpoch)
 	if err != nil {
 		return none, false, err
 	}
@@ -66,7 +63,7 @@ func (p *Partition) OffsetFor(timestamp int64, iso Isolation, currentEpoch int32
 		o, found, err = log.OffsetForTimestamp(timestamp)
 	}
 	if err != nil {
-		return none, false, err
+		return none, false, p.settled(err)
 	}
 	if found && o.Offset < last {
 		return o, true, nil
@@ -79,10 +76,7 @@ func (p *Partition) OffsetFor(timestamp int64, iso Isolation, currentEpoch int32
 
 // EpochEnd answers OffsetForLeaderEpoch: the largest epoch up to the requested one and where it ends; -1, -1 if there is none.
 func (p *Partition) EpochEnd(requested, currentEpoch int32) (epoch int32, end int64, err error) {
-	r, log, err := p.leads()
-	if err == nil {
-		err = r.checkEpoch(currentEpoch)
-	}
+	_, log, err := p.leadsIn(currentEpoch)
 	if err != nil {
 		return -1, -1, err
 	}
@@ -90,17 +84,21 @@ func (p *Partition) EpochEnd(requested, currentEpoch int32) (epoch int32, end in
 	return epoch, end, nil
 }
 
-// DeleteRecords moves the log's start up to offset (-1: the high watermark) and gives the low watermark.
+// DeleteRecords moves the log's start up to offset (-1: the high watermark) and gives the low watermark. Other negative
+// offsets, and those above the high watermark, are *OffsetOutOfRange.
 func (p *Partition) DeleteRecords(offset int64, now time.Time) (lowWatermark int64, err error) {
 	_, log, err := p.leads()
 	if err != nil {
 		return -1, err
 	}
-	if offset == -1 {
-		offset = log.View().HighWatermark
+	switch v := log.View(); {
+	case offset == -1:
+		offset = v.HighWatermark
+	case offset < 0:
+		return -1, &OffsetOutOfRange{Offset: offset, LogStart: v.LogStart, LogEnd: v.HighWatermark}
 	}
 	if err := log.DeleteRecords(offset, now); err != nil {
-		return -1, err
+		return -1, p.settled(err)
 	}
 	p.changed()
 	return log.View().LogStart, nil
@@ -115,8 +113,14 @@ func (p *Partition) Producers(now time.Time) ([]storage.ProducerInfo, error) {
 	return log.Producers(now), nil
 }
 
-// Deletes says whether the topic's cleanup.policy deletes records at all.
-func (p *Partition) Deletes() bool { return p.log != nil && p.log.Config().Delete }
+// Deletes says whether DeleteRecords is allowed: not on a topic that is only compacted.
+func (p *Partition) Deletes() bool {
+	if p.log == nil {
+		return true // the error is another one
+	}
+	c := p.log.Config()
+	return c.Delete || !c.Compact
+}
 
 // epochStart is where an epoch begins in the log; -1 if it has no entry.
 func epochStart(v *storage.View, epoch int32) int64 {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"container/heap"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,8 @@ import (
 
 // Partition is one replica on this node.
 //
-// role is what the metadata says, replaced as a whole by Set.Apply; everybody else reads it without a lock. The log
+// role is what the metadata says, replaced as a whole by the holder of Set.changing; everybody else reads it without a
+// lock. The log
 // itself refuses appends of an older leader epoch, so an append that read the old role loses that race cleanly:
 //
 //	producer reads role (leader, epoch 5) | Apply: log follows epoch 6, role replaced | append with epoch 5 -> fenced
@@ -82,17 +84,37 @@ func (a *acks) Pop() any {
 }
 
 // leads gives the log if this node leads the partition.
-func (p *Partition) leads() (*role, *storage.Log, error) {
+func (p *Partition) leads() (*role, *storage.Log, error) { return p.leadsIn(-1) }
+
+// leadsIn gives the log if this node leads the partition in the epoch that the client knows, -1 for any. What is wrong
+// with the epoch counts before who leads (DETAILS 21).
+func (p *Partition) leadsIn(epoch int32) (*role, *storage.Log, error) {
 	r := p.role.Load()
 	switch {
 	case r.Deleted:
 		return r, nil, ErrUnknownPartition
 	case r.Offline:
 		return r, nil, ErrOffline
-	case !r.Leads:
+	}
+	if err := r.checkEpoch(epoch); err != nil {
+		return r, nil, err
+	}
+	if !r.Leads {
 		return r, nil, &NotLeader{Leader: r.Leader, Epoch: r.Epoch}
 	}
 	return r, p.log, nil
+}
+
+// settled makes of a log that was closed under its user what the user shall hear: the partition went, or moves.
+func (p *Partition) settled(err error) error {
+	if !errors.Is(err, storage.ErrClosed) {
+		return err
+	}
+	r, _, gone := p.leads()
+	if gone == nil {
+		gone = &NotLeader{Leader: r.Leader, Epoch: r.Epoch}
+	}
+	return gone
 }
 
 // checkEpoch compares the leader epoch that a client knows with ours (KIP-320). -1 asks for no check.
@@ -134,6 +156,9 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 			// The log is fenced before the role is seen: nobody appends with the new epoch before, nobody with
 			// the old one after.
 			if err := p.log.BecomeLeader(r.Epoch); err != nil {
+				r.Leads, r.Offline = false, true
+				p.role.Store(r)
+				p.resign(ErrOffline)
 				return err
 			}
 			v := p.log.View()
@@ -218,10 +243,7 @@ func (p *Partition) raise(epoch int32, hw int64) {
 	for len(p.waiting) > 0 && p.waiting[0].offset <= hw {
 		done = append(done, heap.Pop(&p.waiting).(*ack))
 	}
-	var why error
-	if len(done) > 0 && p.leader != nil && !p.leader.EnoughInSync() {
-		why = ErrNotEnoughAfter
-	}
+	why := p.promise()
 	p.mu.Unlock()
 	for _, w := range done {
 		w.done(why)
@@ -232,6 +254,15 @@ func (p *Partition) raise(epoch int32, hw int64) {
 			l.f(hw)
 		}
 	}
+}
+
+// promise says what a producer with acks=all hears when its offset is reached: the ISR may have become too small since the
+// append (DETAILS 15). mu is held.
+func (p *Partition) promise() error {
+	if p.leader != nil && !p.leader.EnoughInSync() {
+		return ErrNotEnoughAfter
+	}
+	return nil
 }
 
 // await calls done once the high watermark has reached offset: at once, without a lock, if it has. The returned
@@ -248,8 +279,9 @@ func (p *Partition) await(offset int64, done func(error)) (cancel func() bool) {
 		return nil
 	}
 	if p.log.View().HighWatermark >= offset {
+		why := p.promise()
 		p.mu.Unlock()
-		done(nil)
+		done(why)
 		return nil
 	}
 	w := &ack{offset: offset, done: done}
@@ -302,7 +334,7 @@ func (p *Partition) changed() {
 	}
 }
 
-// OnHighWatermark calls f, which must not block, after each rise of the high watermark.
+// OnHighWatermark calls f, which must not block, after each rise of the high watermark. Calls may overtake each other.
 func (p *Partition) OnHighWatermark(f func(hw int64)) (stop func()) {
 	l := &hwListener{f: f}
 	p.mu.Lock()

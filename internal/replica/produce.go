@@ -78,12 +78,19 @@ func (p *Partition) append(r *role, log *storage.Log, b record.Batch, origin sto
 	one := [1]record.Batch{b}
 	a, err := log.Append(one[:], storage.AppendOptions{LeaderEpoch: r.Epoch, RequireEpoch: true, Now: now, Origin: origin})
 	if err != nil {
-		return a, err
+		return a, p.settled(err)
 	}
-	if !a.Duplicate {
-		p.set.dirs.Appended(log, a)
-		p.appended(r.Epoch, a.LastOffset+1)
+	if a.Duplicate {
+		return a, nil
 	}
+	p.set.dirs.Appended(log, a)
+	// flush.messages is a promise about acknowledged records, so the flush comes before anybody hears of them.
+	if n := log.Config().FlushMessages; n > 0 && n < math.MaxInt64 && a.LogEnd-log.RecoveryPoint() >= n {
+		if err := log.Flush(a.LastOffset + 1); err != nil {
+			return a, p.settled(err)
+		}
+	}
+	p.appended(r.Epoch, a.LastOffset+1)
 	return a, nil
 }
 
@@ -93,17 +100,19 @@ type Waiting struct {
 	Offset    int64 // that the high watermark must reach
 	Err       error // to be read once done is called; nil when the offset was reached
 
-	settled atomic.Bool
-	cancel  func() bool
+	cancel func() bool // says whether it came before the end of the wait
 }
 
-// Replicated says whether the high watermark has reached offset, so that nothing need wait.
+// Replicated says whether the high watermark has reached offset and enough replicas are in sync, so that acks=all need
+// not wait.
 func (p *Partition) Replicated(offset int64) bool {
-	return p.log != nil && p.log.View().HighWatermark >= offset
+	return p.log != nil && p.log.View().HighWatermark >= offset && p.role.Load().EnoughInSync
 }
 
-// Await calls done once every high watermark has reached its offset or timeout has passed: on this goroutine, before it
-// returns, if nothing must wait. It says whether done has been called.
+// Await calls done once, when every high watermark has reached its offset or timeout has passed: on this goroutine, before
+// it returns, if nothing must wait. It says whether this call has called done; if not, another goroutine does or did.
+//
+// Each partition's wait ends exactly once: whoever takes it out of the partition's heap ends it.
 func (s *Set) Await(ws []*Waiting, timeout time.Duration, done func()) bool {
 	a := &await{done: done}
 	a.left.Store(int32(len(ws)) + 1) // one is this call's own: nothing ends before the timer can be stopped
@@ -115,17 +124,16 @@ func (s *Set) Await(ws []*Waiting, timeout time.Duration, done func()) bool {
 	if waits {
 		a.stop = s.after(timeout, func() {
 			for _, w := range ws {
-				if w.cancel != nil {
-					w.cancel()
+				if w.cancel != nil && w.cancel() {
+					a.settle(w, ErrTimedOut)
 				}
-				a.settle(w, ErrTimedOut)
 			}
 		})
 	}
 	return a.finish()
 }
 
-// await is one Await under way.
+// await is one Await under way. Whoever brings left to zero has seen every Err and calls done.
 type await struct {
 	left atomic.Int32
 	stop func() bool // set before this call's own part of left is given back
@@ -133,10 +141,8 @@ type await struct {
 }
 
 func (a *await) settle(w *Waiting, err error) {
-	if w.settled.CompareAndSwap(false, true) {
-		w.Err = err
-		a.finish()
-	}
+	w.Err = err
+	a.finish()
 }
 
 func (a *await) finish() bool {

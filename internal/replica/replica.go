@@ -4,12 +4,14 @@
 // Who calls what:
 //   - the publisher of the metadata calls Set.Apply, one call at a time, in the order of the log;
 //   - package api calls Produce, Await, Fetch and the offset look-ups from any goroutine;
-//   - package coordinator appends to and reads its own partitions through Set.Append and Set.ReadTo.
+//   - package coordinator appends to and reads its own partitions through Set.Append and Set.Read.
 //
-// No call waits: what is not there yet is answered through a callback. Callbacks run without any lock held, on the
-// goroutine that made the news or on one of their own.
+// No call waits: what is not there yet is answered through a callback, once. Callbacks run on the goroutine that made the
+// news or on one of their own, without a lock but changing.
 //
-// Lock order: Set.mu, then nothing. Partition.mu, then nothing. The log's own lock is never taken under either.
+// Lock order: Set.changing, then Set.mu or Partition.mu, then nothing; the log's view is read under Partition.mu, the
+// log's own locks are taken under neither. Set.changing is held over the I/O of creating, fencing and removing logs, and
+// while producers that wait are told that their leader resigned: what they do then must not change roles.
 package replica
 
 import (
@@ -51,10 +53,13 @@ type Set struct {
 	now    func() time.Time
 	topic  func(string) TopicConfig
 
+	// changing serialises what changes roles: Apply, Configure and Close. It guards:
+	changing sync.Mutex
+	closed   bool
+
 	mu     sync.RWMutex // guards the maps; what they hold guards itself
 	byID   map[schema.UUID]*topicSet
 	byName map[string]*topicSet
-	closed bool
 
 	runner
 }
@@ -67,8 +72,10 @@ type topicSet struct {
 
 // New makes an empty set; Apply fills it.
 func New(c Config) *Set {
-	return &Set{self: c.Self, dirs: c.Dirs, codecs: c.Codecs, logger: c.Logger, now: c.Now, topic: c.Topic,
+	s := &Set{self: c.Self, dirs: c.Dirs, codecs: c.Codecs, logger: c.Logger, now: c.Now, topic: c.Topic,
 		byID: map[schema.UUID]*topicSet{}, byName: map[string]*topicSet{}}
+	s.runner.init()
+	return s
 }
 
 // Named finds a partition of this node by topic name: ErrUnknownPartition if it has none.
@@ -111,8 +118,14 @@ func (s *Set) Partitions() []*Partition {
 	return all
 }
 
-// Apply takes in new metadata: partitions of this node are created, change their role, or go.
+// Apply takes in new metadata: partitions of this node are created, change their role, or go. It does all it can and gives
+// the first error; the partitions concerned are offline.
 func (s *Set) Apply(d *metadata.Delta, image *metadata.Image) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.closed {
+		return nil
+	}
 	now := s.now()
 	changes := d.Topics()
 	for _, t := range changes.Deleted {
@@ -229,6 +242,11 @@ func (s *Set) remove(p *Partition) {
 
 // Configure takes in a live change of a topic's configuration.
 func (s *Set) Configure(topic string) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.closed {
+		return
+	}
 	c := s.topic(topic)
 	s.dirs.SetTopicConfig(topic, c.Log)
 	s.mu.RLock()

@@ -5,44 +5,74 @@ import (
 	"time"
 )
 
-// runner starts what a Set lets run beside its callers: fetches that were woken, and time limits.
+// runner counts what a Set lets run beside its callers: fetches that were woken, and time limits. It is no WaitGroup,
+// because a fetch that is woken while Close waits may begin one more.
 type runner struct {
-	wg     sync.WaitGroup
-	timers sync.WaitGroup
+	tasks sync.Mutex // guards alive
+	ended *sync.Cond
+	alive int
+}
+
+func (r *runner) init() { r.ended = sync.NewCond(&r.tasks) }
+
+func (r *runner) begin() {
+	r.tasks.Lock()
+	r.alive++
+	r.tasks.Unlock()
+}
+
+func (r *runner) end() {
+	r.tasks.Lock()
+	if r.alive--; r.alive == 0 {
+		r.ended.Broadcast()
+	}
+	r.tasks.Unlock()
+}
+
+func (r *runner) wait() {
+	r.tasks.Lock()
+	for r.alive > 0 {
+		r.ended.Wait()
+	}
+	r.tasks.Unlock()
 }
 
 // spawn runs f on a goroutine that Close waits for.
 func (r *runner) spawn(f func()) {
-	r.wg.Go(f)
+	r.begin()
+	go func() {
+		defer r.end()
+		f()
+	}()
 }
 
 // after calls f on a goroutine of its own once d has passed, unless stop comes first; stop says whether it did.
 func (r *runner) after(d time.Duration, f func()) (stop func() bool) {
-	r.timers.Add(1)
+	r.begin()
 	t := time.AfterFunc(d, func() {
-		defer r.timers.Done()
+		defer r.end()
 		f()
 	})
 	return func() bool {
 		if !t.Stop() {
 			return false
 		}
-		r.timers.Done()
+		r.end()
 		return true
 	}
 }
 
-// Close ends the waits of every partition with ErrClosed and waits for what runs. The logs stay open: they are logdir's.
+// Close ends the waits of every partition and waits for what runs: producers get ErrClosed, fetches NotLeader. Apply and
+// Configure do nothing from then on. The logs stay open: they are logdir's.
 func (s *Set) Close() {
-	s.mu.Lock()
+	s.changing.Lock()
 	s.closed = true
-	s.mu.Unlock()
 	for _, p := range s.Partitions() {
 		r := *p.role.Load()
 		r.Leads = false
 		p.role.Store(&r)
 		p.resign(ErrClosed)
 	}
-	s.wg.Wait()
-	s.timers.Wait()
+	s.changing.Unlock()
+	s.wait()
 }
