@@ -6,7 +6,7 @@ node_pid='' node_dir='' node_log='' BOOTSTRAP=''
 
 # --- checks
 
-pass() { passed=$((passed + 1)); printf '   ok    %s\n' "$part: $1"; }
+pass() { passed=$((passed + 1)); printf '   ok    %s%s\n' "$part: $1" "${2:+ ($2 s)}"; }
 skip() { skipped=$((skipped + 1)); printf '   SKIP  %s (%s)\n' "$part: $1" "$2"; }
 fail() { # NAME [LOG]
   failed=$((failed + 1))
@@ -17,10 +17,10 @@ fail() { # NAME [LOG]
 # check NAME COMMAND...: passes when the command (a program or a function) does; its output is the log. A function runs in
 # a shell of its own that ends at the first command that fails. Whatever may hang in there runs under `timeout`.
 check() {
-  local name=$1 log=$work/logs/$part-${1//[^A-Za-z0-9._-]/_}.log; shift
+  local name=$1 log=$work/logs/$part-${1//[^A-Za-z0-9._-]/_}.log begin=$SECONDS; shift
   # Not `if (...)`: there, set -e would mean nothing.
   (set -e -o pipefail; "$@") >"$log" 2>&1 </dev/null
-  if (($? == 0)); then pass "$name"; else fail "$name" "$log"; fi
+  if (($? == 0)); then pass "$name" $((SECONDS - begin)); else fail "$name" "$log"; fi
 }
 
 # results NAME COMMAND...: the command (which ends by itself in time) prints lines "PASS name", "FAIL name: why", "SKIP name: why", which are counted
