@@ -56,8 +56,6 @@ func inertKeys(s Scope) inert {
 			{missed, "comes with the fast path; batches are always validated in full", []string{"produce.validation"}},
 			{later, "comes with clusters: one node has no followers to throttle",
 				[]string{"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}},
-			{later, "the log cleaner comes later", []string{"delete.retention.ms", "min.cleanable.dirty.ratio",
-				"min.compaction.lag.ms", "max.compaction.lag.ms"}},
 		}
 	case Group:
 		return inert{
@@ -74,8 +72,6 @@ func inertKeys(s Scope) inert {
 		{never, "parked requests are removed the moment they are done", []string{
 			"fetch.purgatory.purge.interval.requests", "producer.purgatory.purge.interval.requests",
 			"delete.records.purgatory.purge.interval.requests", "share.fetch.purgatory.purge.interval.requests"}},
-		{never, "compaction shares no buffers between threads", []string{
-			"log.cleaner.threads", "log.cleaner.io.buffer.size", "log.cleaner.io.buffer.load.factor"}},
 		{never, "there is no Java virtual machine to plug classes or reporters into", []string{
 			"metric.reporters", "kafka.metrics.reporters", "kafka.metrics.polling.interval.secs", "metrics.recording.level",
 			"metrics.num.samples", "metrics.sample.window.ms", "security.providers", "ssl.provider",
@@ -104,9 +100,6 @@ func inertKeys(s Scope) inert {
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
 		{later, "streams groups come later", []string{"group.streams.*"}},
-		{later, "the log cleaner comes later", []string{"log.cleaner.enable", "log.cleaner.io.max.bytes.per.second",
-			"log.cleaner.dedupe.buffer.size", "log.cleaner.backoff.ms", "log.cleaner.min.cleanable.ratio",
-			"log.cleaner.delete.retention.ms", "log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"}},
 		{missed, "comes with the fast path; batches are always validated in full", []string{"log.produce.validation"}},
 		{missed, "replicas do not move between directories yet", []string{"cordoned.log.dirs",
 			"alter.log.dirs.replication.quota.window.*", "replica.alter.log.dirs.io.max.bytes.per.second"}},

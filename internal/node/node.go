@@ -203,7 +203,7 @@ func (n *Node) open(ctx context.Context) error {
 	cluster := ""
 	dirs, err := logdir.Open(logdir.Config{
 		FS: n.o.FS, Dirs: n.config.LogDirs, MetadataDir: n.config.MetadataLogDir, ClusterID: cluster, NodeID: n.config.NodeID,
-		Logger: n.o.Logger, Now: n.o.Now, NewID: n.o.NewID, Intervals: intervals(v),
+		Logger: n.o.Logger, Now: n.o.Now, NewID: n.o.NewID, Intervals: intervals(v), Cleaner: cleanerConfig(v),
 		RecoveryThreads:       v.Int("num.recovery.threads.per.data.dir"),
 		ProducerIDExpiry:      v.Duration("producer.id.expiration.ms"),
 		MaxTransactionTimeout: v.Duration("transaction.max.timeout.ms"),

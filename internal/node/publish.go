@@ -39,6 +39,7 @@ func (n *Node) configure(image *metadata.Image) {
 		n.server.SetLimits(limits(v))
 	}
 	n.dirs.SetIntervals(intervals(v))
+	n.dirs.SetCleaner(cleanerConfig(v))
 	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, nil)
 	for _, topic := range n.replicas.Names() {
 		n.replicas.Configure(topic)

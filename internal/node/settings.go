@@ -102,6 +102,15 @@ func intervals(v config.Values) logdir.Intervals {
 	}
 }
 
+// cleanerConfig says how logs are compacted. Zero means a default there, so the smallest values stand for Kafka's zeros.
+func cleanerConfig(v config.Values) logdir.CleanerConfig {
+	return logdir.CleanerConfig{
+		Off: !v.Bool("log.cleaner.enable"), Threads: v.Int("log.cleaner.threads"), MapBytes: v.Int64("log.cleaner.dedupe.buffer.size"),
+		LoadFactor: v.Float("log.cleaner.io.buffer.load.factor"), BufferBytes: max(v.Int("log.cleaner.io.buffer.size"), 1),
+		BytesPerSecond: v.Float("log.cleaner.io.max.bytes.per.second"), Backoff: max(v.Duration("log.cleaner.backoff.ms"), time.Millisecond),
+	}
+}
+
 func flushInterval(v config.Values) time.Duration {
 	if d := v.Duration("log.flush.scheduler.interval.ms"); d < time.Duration(math.MaxInt64) {
 		return d

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/klamm-io/klamm/internal/config"
+	"github.com/klamm-io/klamm/internal/logdir"
+)
+
+func TestCleanerConfig(t *testing.T) {
+	of := func(props map[string]string) logdir.CleanerConfig {
+		t.Helper()
+		n, _, err := config.NewNode(props)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := n.Layers(nil, nil).Broker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cleanerConfig(v)
+	}
+	got := of(map[string]string{
+		"log.cleaner.enable": "false", "log.cleaner.threads": "3", "log.cleaner.dedupe.buffer.size": "5000000",
+		"log.cleaner.io.buffer.load.factor": "0.7", "log.cleaner.io.buffer.size": "1000", "log.cleaner.io.max.bytes.per.second": "1e6",
+		"log.cleaner.backoff.ms": "0",
+	})
+	want := logdir.CleanerConfig{Off: true, Threads: 3, MapBytes: 5_000_000, LoadFactor: 0.7, BufferBytes: 1000, BytesPerSecond: 1e6, Backoff: time.Millisecond}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	if got := of(nil); got.Off || got.Threads != 1 || got.MapBytes != 128<<20 || got.BufferBytes != 512<<10 || got.Backoff != 15*time.Second {
+		t.Fatalf("defaults: %+v", got)
+	}
+}
+
+// Each key of compaction reaches a topic's log, from the broker's configuration and from the topic's own.
+func TestCompactionOfATopic(t *testing.T) {
+	n, _, err := config.NewNode(map[string]string{
+		"log.cleanup.policy": "compact,delete", "log.cleaner.min.cleanable.ratio": "0.25", "log.cleaner.delete.retention.ms": "1000",
+		"log.cleaner.min.compaction.lag.ms": "2000", "log.cleaner.max.compaction.lag.ms": "3000",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := n.Layers(nil, nil).Broker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := logConfig(v.TopicDefaults())
+	if !c.Compact || !c.Delete || c.DirtyRatio != 0.25 || c.DeleteRetention != time.Second || c.MinCompactionLag != 2*time.Second || c.MaxCompactionLag != 3*time.Second {
+		t.Fatalf("%+v", c)
+	}
+	tv, err := v.TopicDefaults().With(map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.75", "delete.retention.ms": "4000",
+		"min.compaction.lag.ms": "5000", "max.compaction.lag.ms": "6000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = logConfig(tv)
+	if !c.Compact || c.Delete || c.DirtyRatio != 0.75 || c.DeleteRetention != 4*time.Second || c.MinCompactionLag != 5*time.Second || c.MaxCompactionLag != 6*time.Second {
+		t.Fatalf("%+v", c)
+	}
+}
