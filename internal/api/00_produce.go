@@ -109,7 +109,7 @@ func (h *Handler) produceError(answer *kmsg.ProduceResponseTopicPartition, resp 
 		h.Logger.Error("produce failed", "error", err)
 	}
 	var invalid *record.Invalid
-	if errors.As(err, &invalid) {
+	if errors.As(err, &invalid) && len(invalid.Records) > 0 { // as Kafka: a message only where records are named
 		answer.ErrorMessage = &invalid.Message
 		for _, r := range invalid.Records {
 			answer.ErrorRecords = append(answer.ErrorRecords, kmsg.ProduceResponseTopicPartitionErrorRecord{RelativeOffset: r.Index, ErrorMessage: &r.Message})

@@ -52,6 +52,7 @@ func inertKeys(s Scope) inert {
 	switch s {
 	case Topic:
 		return inert{
+			{never, "files grow as they are written: recovery need not read the zeros behind a preallocated end", []string{"preallocate"}},
 			{missed, "tiered storage is not there yet", []string{"remote.*", "local.retention.bytes", "local.retention.ms"}},
 			{missed, "comes with the fast path; batches are always validated in full", []string{"produce.validation"}},
 			{later, "comes with clusters: one node has no followers to throttle",
@@ -68,6 +69,7 @@ func inertKeys(s Scope) inert {
 			"num.network.threads", "num.io.threads", "background.threads", "num.recovery.threads.per.data.dir",
 			"group.coordinator.threads", "group.coordinator.background.threads", "share.coordinator.threads",
 			"num.replica.alter.log.dirs.threads"}},
+		{never, "files grow as they are written: recovery need not read the zeros behind a preallocated end", []string{"log.preallocate"}},
 		{never, "there is no request queue: a connection's reader works its requests off", []string{"queued.max.requests"}},
 		{never, "parked requests are removed the moment they are done", []string{
 			"fetch.purgatory.purge.interval.requests", "producer.purgatory.purge.interval.requests",

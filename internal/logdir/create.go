@@ -49,6 +49,7 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
 	cfg := d.topicConfig(topic)
 	log.SetConfig(cfg)
+	d.expiry.apply(log)
 	d.flushAgeSet(cfg.FlushAge)
 	return log, nil
 }

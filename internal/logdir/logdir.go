@@ -39,6 +39,8 @@ type Dirs struct {
 	logs   map[key]*entry
 	topics map[string]map[*entry]struct{}
 
+	expiry producerExpiry
+
 	background
 }
 

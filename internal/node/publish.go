@@ -40,6 +40,7 @@ func (n *Node) configure(image *metadata.Image) {
 	}
 	n.dirs.SetIntervals(intervals(v))
 	n.dirs.SetCleaner(cleanerConfig(v))
+	n.dirs.SetProducerIDExpiry(v.Duration("producer.id.expiration.ms"))
 	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, nil)
 	for _, topic := range n.replicas.Names() {
 		n.replicas.Configure(topic)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -188,6 +189,11 @@ func (d definitions) Validate(t int8, name string, values, old map[string]string
 	case groupResource:
 		return l.ValidateGroup(values)
 	case brokerResource:
+		for _, key := range []string{"listeners", "listener.security.protocol.map", "advertised.listeners"} {
+			if values[key] != old[key] {
+				return &invalidRequest{fmt.Errorf("Cannot update these configs dynamically: Set(%s)", key)}
+			}
+		}
 		if err := l.ValidateBroker(values, name != ""); err != nil {
 			return &invalidRequest{err}
 		}

@@ -406,6 +406,15 @@ func (l *Log) ExpireProducers(now time.Time) int {
 	return l.producers.expire(now.UnixMilli())
 }
 
+// SetProducerExpiry changes producer.id.expiration.ms; the next ExpireProducers obeys it.
+func (l *Log) SetProducerExpiry(d time.Duration) {
+	l.files.Lock()
+	defer l.files.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.producers.expiry = d
+}
+
 // HasLateTransaction says whether the oldest open transaction is so old that its coordinator must have lost it: its
 // producer was silent for the largest transaction timeout and five minutes more. (KIP-664)
 func (l *Log) HasLateTransaction(now time.Time) bool {
