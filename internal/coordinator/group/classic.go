@@ -344,4 +344,12 @@ func (g *classic) listed() kmsg.ListGroupsResponseGroup {
 	return kmsg.ListGroupsResponseGroup{Group: g.id, ProtocolType: g.protocolType, GroupState: string(g.state), GroupType: "classic"}
 }
 
-func (g *classic) tombstones() []machine.Record { return []machine.Record{groupTombstone(g.id)} }
+func (g *classic) tombstones() []machine.Record {
+	return append(slices.Clip(g.replaced), groupTombstone(g.id))
+}
+
+// writeClassic writes the group's metadata, behind what removes the consumer group that it took the place of.
+func (t *turn) writeClassic(g *classic, r machine.Record) {
+	t.write(g.replaced...)
+	t.write(r)
+}

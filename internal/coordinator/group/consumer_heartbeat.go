@@ -153,7 +153,10 @@ func (m *Machine) consumerBeat(t *turn, r *kmsg.ConsumerGroupHeartbeatRequest, a
 	if change.err != nil {
 		return change.err
 	}
-	bump := change.names || change.regex == regexReplaced
+	// A target that was taken over from a classic group is its leader's last, which may be older than its members or its
+	// topics. Kafka takes it as it is if the member that comes brings no topics (a regular expression, an instance id).
+	from, _ := m.groups[r.Group].(*classic)
+	bump := change.names || change.regex == regexReplaced || from != nil && len(g.members) > 0
 	epoch, subs := m.refresh(t, g, bump, member, &updated)
 	targetEpoch, target := m.targetOfMember(t, g, epoch, member, &updated, subs)
 	final, err := m.reconcile(t, g, &updated, targetEpoch, target, change.names || change.regex != regexSame, r.Topics)
@@ -162,8 +165,8 @@ func (m *Machine) consumerBeat(t *turn, r *kmsg.ConsumerGroupHeartbeatRequest, a
 	}
 	m.setClock(memberSessionEnds, g.id, id, t.now+m.sessionTimeout(t, g.id))
 
-	if c, ok := m.groups[r.Group].(*classic); ok {
-		m.release(t, c)
+	if from != nil {
+		m.release(t, from)
 	}
 	answer.MemberID, answer.MemberEpoch = &final.id, final.epoch
 	answer.HeartbeatIntervalMillis = int32(min(m.intervalFor(t, g, final, epoch, targetEpoch), math.MaxInt32))

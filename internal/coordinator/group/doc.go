@@ -6,22 +6,24 @@
 //
 // A command's Body is a kmsg request, its answer the kmsg response of the same version:
 //
+//	ConsumerGroupHeartbeat                                  one group
 //	JoinGroup, SyncGroup, Heartbeat, LeaveGroup             one group
 //	OffsetCommit, OffsetDelete, TxnOffsetCommit             one group
-//	OffsetFetch, DescribeGroups, DeleteGroups               the groups named, all of them of this partition
+//	OffsetFetch, DescribeGroups, ConsumerGroupDescribe,
+//	DeleteGroups                                            the groups named, all of them of this partition
 //	ListGroups                                              the groups of this partition
 //
-// Whoever routes requests sends OffsetFetch, DescribeGroups and DeleteGroups split: each partition's machine gets a
+// Whoever routes requests sends those that name several groups split: each partition's machine gets a
 // request that names its groups only, and the answers are joined. ListGroups goes to every machine. Where a version
 // of a request names topics by id only, Topic and TopicID are both filled in before the request comes here.
 //
 // Other bodies are machine.Tick, machine.Marker (a transaction that committed offsets has ended; answered with an
-// error value, nil for success), TopicsDeleted (answered with nil) and SetConfig (answered with nil).
+// error value, nil for success), TopicsChanged (answered with nil) and SetConfig (answered with nil).
 //
 // # State
 //
-// Each group is in one map, whatever its kind; a kind answers the interface group. Classic groups, whose members
-// rebalance by JoinGroup and SyncGroup and whose leader assigns partitions, are the kind there is today:
+// Each group is in one map, whatever its kind; a kind answers the interface group. In classic groups members rebalance
+// together by JoinGroup and SyncGroup, and their leader assigns partitions:
 //
 //	          first member joins                     all joined, or time is up
 //	Empty ───────────────────────▶ PreparingRebalance ────────────────────▶ CompletingRebalance
@@ -36,6 +38,26 @@
 // the append fails, they are all refused, the group stays in CompletingRebalance, and each member that joins again is
 // told the same generation.
 //
+// In consumer groups (KIP-848) the coordinator assigns, and each member goes its own way to its target:
+//
+//	group epoch  ──▶  target epoch  ──▶  member epochs
+//	what the assignment     the assignment         what each member has
+//	depends on changed      was worked out anew    of it
+//
+//	        nothing to give up, all is free
+//	Stable ◀──────────────────────────────┬───────────────────────────┐
+//	   │ newer target                     │ given up                  │ the rest is free
+//	   ├─────────────▶ UnrevokedPartitions ┴──────▶ UnreleasedPartitions
+//	   └──────────────────────────────────────────────▶   others still have some of it
+//
+// All of a consumer group but its clocks is in records: Handle only says what is to be written, and Apply changes the
+// group. So where a command is refused, nothing has happened but that a session goes on. The files: consumer.go (state,
+// checks), consumer_apply.go (records and clocks), consumer_heartbeat.go and consumer_leave.go (the API), target.go and
+// assign*.go (targets), reconcile.go (a member's next step), regex.go, topic_hash.go.
+//
+// Both kinds change into each other while members work: migrate.go says when, and classic_member.go how members of the
+// classic protocol live in a consumer group.
+//
 // A group also exists when there are only offsets committed for it (a "simple" group); it is a classic group in state
 // Empty without a protocol type.
 //
@@ -47,6 +69,15 @@
 //	key 1 OffsetCommit(group, topic, partition)   value 4 (1 where the request sets a retention time)
 //	key 2 GroupMetadata(group)                    value 3
 //
+//	of consumer groups, all with value 0:
+//	key 3 ConsumerGroupMetadata(group)                            epoch, hash of the topics' metadata
+//	key 5 ConsumerGroupMemberMetadata(group, member)              subscription and timeouts
+//	key 6 ConsumerGroupTargetAssignmentMetadata(group)            epoch of the target
+//	key 7 ConsumerGroupTargetAssignmentMember(group, member)      target
+//	key 8 ConsumerGroupCurrentMemberAssignment(group, member)     epochs and partitions
+//	key 16 ConsumerGroupRegularExpression(group, expression)      topics that it matched
+//
 // Key 0 is OffsetCommit's older form and is read. A null value removes. Offsets written inside a transaction are kept
-// aside until its marker comes. Records of other kinds of groups (keys 3 and above) are counted and left alone.
+// aside until its marker comes. Key 4, written before Kafka 4.1, is removed. Records of other kinds of groups are
+// counted and left alone.
 package group

@@ -53,9 +53,6 @@ func (m *Machine) join(t *turn, r *kmsg.JoinGroupRequest) {
 		}
 		m.groups[r.Group] = g
 	}
-	defer func() {
-		t.out.Records = append(slices.Clip(g.replaced), t.out.Records...)
-	}()
 
 	switch {
 	case !m.accepts(g, r.MemberID):
@@ -71,7 +68,7 @@ func (m *Machine) join(t *turn, r *kmsg.JoinGroupRequest) {
 	if !g.durable && len(t.out.Records) == 0 {
 		// A new group is durable before anybody learns of it.
 		g.staged = stagedSoft
-		t.out.Records = append(t.out.Records, emptyGroupRecord(g))
+		t.writeClassic(g, emptyGroupRecord(g))
 	}
 }
 
@@ -275,7 +272,7 @@ func (m *Machine) replaceStatic(t *turn, g *classic, oldID, newID string, r *kms
 	}
 	// Nothing changes for the others. The new id is written, since it is what fences the old one.
 	g.staged = stagedSoft
-	t.out.Records = append(t.out.Records, metadataRecord(g, currentAssignment))
+	t.writeClassic(g, metadataRecord(g, currentAssignment))
 	answer := g.generationFor(member, false)
 	if isLeader := g.leader == newID; r.Version >= 9 {
 		answer = g.generationFor(member, isLeader)
@@ -382,7 +379,7 @@ func (m *Machine) completeJoin(t *turn, g *classic) {
 		g.topics = g.subscribedTopics()
 		g.moveTo(empty, t.now)
 		g.staged = stagedSoft
-		t.out.Records = append(t.out.Records, metadataRecord(g, currentAssignment))
+		t.writeClassic(g, metadataRecord(g, currentAssignment))
 		return
 	}
 	chosen := g.vote()

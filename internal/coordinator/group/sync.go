@@ -90,7 +90,7 @@ func (m *Machine) assign(t *turn, g *classic, r *kmsg.SyncGroupRequest) {
 	}
 	assignment := func(member *member) []byte { return assignments[member.id] }
 	g.staged = stagedStable
-	t.out.Records = append(t.out.Records, metadataRecord(g, assignment))
+	t.writeClassic(g, metadataRecord(g, assignment))
 	for _, member := range g.members {
 		m.endSync(t, g, member, *g.assignmentFor(r.Version, assignment(member)))
 	}
