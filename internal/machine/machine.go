@@ -87,6 +87,10 @@ type Result[R any] struct {
 	Replies []Reply
 	// Jobs to run elsewhere; each comes back as a Command whose Body is what the job returned.
 	Jobs []Job
+	// Effects are things that the host's owner must do once Records and all before them are committed (write transaction
+	// markers). Their types are the machine's own; what they lead to comes back as a command. Effects of a result whose
+	// append fails are dropped, so what must happen in any case comes in a result without records.
+	Effects []any
 	// Events for metrics and the log of the node.
 	Events []Event
 	// Producer stamps the batch when records are written for a transaction (offset commits inside one).
