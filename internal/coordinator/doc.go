@@ -29,6 +29,12 @@
 // A caller is answered exactly once: a token that was refused is forgotten, and what the machine still says to it goes
 // nowhere.
 //
+// # Effects
+//
+// What a machine wants done elsewhere (machine.Result.Effects) goes to OnEffect when the high watermark has passed what
+// it depends on, after the replies, in order, and without a time limit. It is dropped when the append fails or the
+// leadership ends: then the next machine asks for it again.
+//
 // # Transactions
 //
 // A marker is submitted as a command (machine.Marker). The shard appends the control batch, then lets the machine

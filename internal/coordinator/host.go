@@ -73,6 +73,10 @@ type Config struct {
 	Logger *slog.Logger
 	// OnEvent gets the machines' events, for metrics. It is called on the shards' goroutines. Nil means nobody.
 	OnEvent func(partition int32, e machine.Event)
+	// OnEffect gets the machines' effects (machine.Result) when what they depend on is committed; those of failed appends
+	// and of partitions that are no longer led here never come. It is called on the shards' goroutines, which it must not
+	// block; what an effect leads to is submitted, without reply. Nil means that the machines have none.
+	OnEffect func(partition int32, effect any)
 }
 
 // Host runs the shards of one topic. Its methods may be called from any goroutine.

@@ -52,6 +52,7 @@ type shard struct {
 	batch   openBatch
 	end     int64 // offset after the last applied record
 	parked  []parked
+	effects []effect
 	broken  error // Apply refused a record that was written
 }
 
@@ -68,6 +69,7 @@ type openBatch struct {
 type entry struct {
 	token   machine.Token // the command's own
 	replies []machine.Reply
+	effects []any
 }
 
 // parked is an answer that waits for the high watermark.
@@ -76,6 +78,12 @@ type parked struct {
 	value  any
 	offset int64 // it may go when the high watermark is here
 	until  time.Time
+}
+
+// effect waits for the high watermark like a parked answer, but without a time limit: nobody would do it in its place.
+type effect struct {
+	value  any
+	offset int64
 }
 
 func newShard(h *Host, partition, epoch int32) *shard {
@@ -215,7 +223,7 @@ func (s *shard) handle(now time.Time, it item) {
 	s.tell(res.Events)
 	s.launch(res.Jobs)
 	if len(res.Records) == 0 {
-		s.park(now, s.end, res.Replies)
+		s.park(now, s.end, res.Replies, res.Effects)
 		return
 	}
 	s.add(now, it, keys, res)
@@ -236,7 +244,7 @@ func (s *shard) conflicts(keys []string) bool {
 
 // add puts a result's records into the open batch.
 func (s *shard) add(now time.Time, it item, keys []string, res machine.Result[machine.Record]) {
-	e := entry{token: it.cmd.Token, replies: res.Replies}
+	e := entry{token: it.cmd.Token, replies: res.Replies, effects: res.Effects}
 	size := 0
 	for _, r := range res.Records {
 		size += len(r.Key) + len(r.Value) + recordOverhead
@@ -325,7 +333,7 @@ func (s *shard) flush(now time.Time) {
 	}
 	s.end = next
 	for _, e := range entries {
-		s.park(now, next, e.replies)
+		s.park(now, next, e.replies, e.effects)
 	}
 }
 
@@ -362,7 +370,7 @@ func (s *shard) mark(now time.Time, it item, marker machine.Marker) {
 	res := s.m.Handle(s.input(now), it.cmd)
 	s.end = next
 	s.tell(res.Events)
-	s.park(now, next, res.Replies)
+	s.park(now, next, res.Replies, res.Effects)
 }
 
 // breakDown stops the shard's work: its machine did not take a record that is in the log, so the two have parted.
@@ -379,15 +387,15 @@ func (s *shard) refuseAll(err error) {
 	for _, p := range s.parked {
 		s.refuse(p.item, err)
 	}
-	s.parked = nil
+	s.parked, s.effects = nil, nil
 	for token, it := range s.waiting {
 		delete(s.waiting, token)
 		s.refuse(it, err)
 	}
 }
 
-// park keeps replies until the high watermark reaches the offset. Offsets come in rising order.
-func (s *shard) park(now time.Time, offset int64, replies []machine.Reply) {
+// park keeps replies and effects until the high watermark reaches the offset. Offsets come in rising order.
+func (s *shard) park(now time.Time, offset int64, replies []machine.Reply, effects []any) {
 	for _, r := range replies {
 		it, ok := s.waiting[r.Token]
 		if !ok {
@@ -399,6 +407,9 @@ func (s *shard) park(now time.Time, offset int64, replies []machine.Reply) {
 			continue
 		}
 		s.parked = append(s.parked, parked{item: it, value: r.Value, offset: offset, until: now.Add(s.h.c.CommitTimeout)})
+	}
+	for _, e := range effects {
+		s.effects = append(s.effects, effect{e, offset})
 	}
 }
 
@@ -416,12 +427,23 @@ func (s *shard) release(now time.Time) {
 		}
 		n++
 	}
-	if n == 0 {
-		return
+	s.parked = dropFirst(s.parked, n)
+	for n = 0; n < len(s.effects) && s.effects[n].offset <= hw; n++ {
+		if s.h.c.OnEffect != nil {
+			s.h.c.OnEffect(s.partition, s.effects[n].value)
+		}
 	}
-	left := copy(s.parked, s.parked[n:])
-	clear(s.parked[left:])
-	s.parked = s.parked[:left]
+	s.effects = dropFirst(s.effects, n)
+}
+
+// dropFirst removes the first n elements in place.
+func dropFirst[T any](list []T, n int) []T {
+	if n == 0 {
+		return list
+	}
+	left := copy(list, list[n:])
+	clear(list[left:])
+	return list[:left]
 }
 
 func (s *shard) tell(events []machine.Event) {
