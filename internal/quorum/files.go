@@ -58,6 +58,14 @@ func snapshots(f vfs.FS, dir string) ([]snapshotID, error) {
 	return ids, nil
 }
 
+// makeLogDir makes the log's directory, durably: without its name, what is synced in it would be lost.
+func makeLogDir(f vfs.FS, dir string) error {
+	if err := f.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return f.SyncDir(filepath.Dir(dir))
+}
+
 func readState(f vfs.FS, dir string) (*schema.QuorumState, error) {
 	name := filepath.Join(dir, stateFile)
 	b, err := vfs.ReadWhole(f, name, 1<<20)
@@ -144,7 +152,7 @@ func WriteVoters(f vfs.FS, dir string, codecs *record.Codecs, voters []schema.Vo
 	c.control(&schema.SnapshotHeader{}, &schema.KRaftVersion{KRaftVersion: 1}, &schema.KRaftVoters{Voters: voters})
 	c.control(&schema.SnapshotFooter{})
 	logDir := filepath.Join(dir, LogDir)
-	if err := f.MkdirAll(logDir, 0o755); err != nil {
+	if err := makeLogDir(f, logDir); err != nil {
 		return err
 	}
 	return vfs.Replace(f, filepath.Join(logDir, snapshotID{}.name()), c.out)
@@ -170,13 +178,13 @@ func readBootstrap(f vfs.FS, dir string, codecs *record.Codecs) ([]schema.Record
 	if err != nil {
 		return nil, err
 	}
-	var records []schema.Record
-	l := newLoader(codecs)
+	records := []schema.Record{} // an empty file is not a missing one: the controller refuses it
+	keep := func(r schema.Record, _ int64) error {
+		records = append(records, r)
+		return nil
+	}
 	err = eachBatch(b, func(batch record.Batch) error {
-		return l.batch(batch, func(r schema.Record, _ int64) error {
-			records = append(records, r)
-			return nil
-		}, func(schema.Record, int64) error { return nil })
+		return eachRecord(codecs, batch, keep, func(schema.Record, int64) error { return nil })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

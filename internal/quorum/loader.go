@@ -28,9 +28,20 @@ func newLoader(codecs *record.Codecs) *loader {
 	return &loader{codecs: codecs, image: empty, delta: metadata.NewDelta(empty), offset: -1}
 }
 
-// batch takes in one batch of the log or of a snapshot. each sees every metadata record, with its offset.
-func (l *loader) batch(b record.Batch, each func(schema.Record, int64) error, control func(schema.Record, int64) error) error {
-	r, err := l.codecs.Records(b)
+// batch takes in one batch of the log or of a snapshot. control takes the control records, with their offsets.
+func (l *loader) batch(b record.Batch, control func(schema.Record, int64) error) error {
+	if err := eachRecord(l.codecs, b, func(m schema.Record, _ int64) error { return l.take(m) }, control); err != nil {
+		return err
+	}
+	l.offset, l.epoch, l.time = b.LastOffset(), b.LeaderEpoch(), b.MaxTimestamp()
+	l.bytes += int64(len(b))
+	l.dirty = true
+	return nil
+}
+
+// eachRecord decodes the records of a batch and gives them with their offsets.
+func eachRecord(codecs *record.Codecs, b record.Batch, data, control func(schema.Record, int64) error) error {
+	r, err := codecs.Records(b)
 	if err != nil {
 		return fmt.Errorf("metadata batch at offset %d: %w", b.BaseOffset(), err)
 	}
@@ -42,39 +53,25 @@ func (l *loader) batch(b record.Batch, each func(schema.Record, int64) error, co
 			return fmt.Errorf("metadata batch at offset %d: %w", b.BaseOffset(), err)
 		}
 		if !ok {
-			break
+			return nil
 		}
 		offset := b.BaseOffset() + int64(rec.OffsetDelta)
-		if err := l.record(b.Control(), &rec, offset, each, control); err != nil {
+		var m schema.Record
+		if b.Control() {
+			var kind schema.ControlType
+			if kind, err = schema.DecodeControlKey(rec.Key); err == nil {
+				m, err = schema.DecodeControl(kind, rec.Value)
+			}
+			if err == nil {
+				err = control(m, offset)
+			}
+		} else if m, _, err = schema.Decode(rec.Value); err == nil {
+			err = data(m, offset)
+		}
+		if err != nil {
 			return fmt.Errorf("metadata record at offset %d: %w", offset, err)
 		}
 	}
-	l.offset, l.epoch, l.time = b.LastOffset(), b.LeaderEpoch(), b.MaxTimestamp()
-	l.bytes += int64(len(b))
-	l.dirty = true
-	return nil
-}
-
-func (l *loader) record(isControl bool, rec *record.Record, offset int64, each, control func(schema.Record, int64) error) error {
-	if isControl {
-		t, err := schema.DecodeControlKey(rec.Key)
-		if err != nil {
-			return err
-		}
-		m, err := schema.DecodeControl(t, rec.Value)
-		if err != nil {
-			return err
-		}
-		return control(m, offset)
-	}
-	m, _, err := schema.Decode(rec.Value)
-	if err != nil {
-		return err
-	}
-	if err := l.take(m); err != nil {
-		return err
-	}
-	return each(m, offset)
 }
 
 // take applies one metadata record, or holds it back.
@@ -103,6 +100,14 @@ func (l *loader) take(m schema.Record) error {
 		return nil
 	}
 	return l.delta.Apply(m)
+}
+
+// pending is the open transaction so far, from its begin on; nil if none is open.
+func (l *loader) pending() []schema.Record {
+	if !l.open {
+		return nil
+	}
+	return append([]schema.Record{&schema.BeginTransaction{}}, l.held...)
 }
 
 // next gives the image of everything taken in and the delta that leads to it, and starts a new delta. Nil while a

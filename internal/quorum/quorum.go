@@ -113,7 +113,7 @@ func Open(c Config) (*Quorum, error) {
 	if bootstrap == nil {
 		bootstrap = Bootstrap(metadata.LatestMetadataVersion)
 	}
-	if err := c.FS.MkdirAll(q.dir, 0o755); err != nil {
+	if err := makeLogDir(c.FS, q.dir); err != nil {
 		return nil, err
 	}
 	var rec storage.Recovery
@@ -139,12 +139,6 @@ func (q *Quorum) load(bootstrap []schema.Record) error {
 	if err != nil {
 		return err
 	}
-	// The controller's machine starts from the image, once that is known; records above a snapshot are few.
-	var tail []applied
-	each := func(r schema.Record, offset int64) error {
-		tail = append(tail, applied{r, offset})
-		return nil
-	}
 	if len(ids) > 0 {
 		id := ids[len(ids)-1]
 		name := filepath.Join(q.dir, id.name())
@@ -153,7 +147,7 @@ func (q *Quorum) load(bootstrap []schema.Record) error {
 			return err
 		}
 		err = eachBatch(b, func(batch record.Batch) error {
-			return q.loader.batch(batch, func(schema.Record, int64) error { return nil }, func(r schema.Record, _ int64) error { return q.control(r, -1) })
+			return q.loader.batch(batch, func(r schema.Record, _ int64) error { return q.control(r, -1) })
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -172,35 +166,25 @@ func (q *Quorum) load(bootstrap []schema.Record) error {
 		}
 		v = q.log.View()
 	}
-	q.ctl = nil
-	base, _ := q.snapshotImage()
-	err = q.replay(from, v, func(b record.Batch) error { return q.loader.batch(b, each, q.control) })
-	if err != nil {
+	if err := q.replay(from, v, func(b record.Batch) error { return q.loader.batch(b, q.control) }); err != nil {
 		return err
+	}
+	// The controller starts from the same image as the publishers, so the two cannot differ, and nothing is replayed twice.
+	// Its own offsets of brokers' registrations are not known then: who is fenced must catch up with all of the log.
+	l := q.loader
+	base := metadata.Empty()
+	if l.offset >= 0 {
+		base = l.delta.Image(l.offset, l.epoch) // the delta goes on: publishers hear of everything at once
 	}
 	o := q.c.Controller
 	o.Bootstrap, o.KRaftVersion = bootstrap, q.kraftVersion
 	q.ctl = controller.Load(o, base)
-	for _, a := range tail {
-		if err := q.ctl.Apply(a.record, machine.Position{Offset: a.offset, Epoch: q.loader.epoch}); err != nil {
-			return fmt.Errorf("metadata record at offset %d: %w", a.offset, err)
+	for _, r := range l.pending() {
+		if err := q.ctl.Apply(r, machine.Position{Offset: l.offset, Epoch: l.epoch}); err != nil {
+			return err
 		}
 	}
 	return q.elect(v)
-}
-
-type applied struct {
-	record schema.Record
-	offset int64
-}
-
-// snapshotImage is the image of the snapshot that was just loaded, without taking the loader's delta from the first
-// publication: publishers hear of everything at once.
-func (q *Quorum) snapshotImage() (*metadata.Image, bool) {
-	if q.loader.offset < 0 {
-		return metadata.Empty(), false
-	}
-	return q.loader.delta.Image(q.loader.offset, q.loader.epoch), true
 }
 
 // replay reads the log from an offset to its end.
@@ -330,7 +314,7 @@ func (q *Quorum) append(b record.Batch, epoch int32) (storage.Appended, error) {
 
 // committed gives a committed batch to the publisher's loader.
 func (q *Quorum) committed(b record.Batch) error {
-	return q.loader.batch(b, func(schema.Record, int64) error { return nil }, q.control)
+	return q.loader.batch(b, q.control)
 }
 
 // Request decides a controller API. reply gets the response, at the request's version, once what it says is committed
