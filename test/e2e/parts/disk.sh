@@ -60,14 +60,12 @@ dump_offsets() {
   has "$out" '"protocolType":"consumer"'
 }
 metadata_shell() {
-  local out log; log=$(find "$data" -path "$data/__cluster_metadata-0/*.log" | sort | tail -1)
+  local log; log=$(find "$data" -path "$data/__cluster_metadata-0/*.log" | sort | tail -1)
   shell() { java metadata-shell --snapshot "$log" "$@"; }
   has "$(shell ls /image/topics/byName)" disk-rolled
   lacks "$(shell ls /image/topics/byName)" disk-deleted
-  has "$(shell cat /image/topics/byName/disk-rolled/0/data)" '"leader"'
-  out=$(shell cat /image/configs/TOPIC:disk-rolled/segment.bytes || shell find /image/configs)
-  has "$out" 1048576
-  has "$(shell ls /image/cluster)" 1
+  has "$(shell cat /image/topics/byName/disk-rolled/0)" "isr=[1], removingReplicas=[], addingReplicas=[], elr=[], lastKnownElr=[], leader=1"
+  same "$(shell cat /image/configs/TOPIC:disk-rolled/segment.bytes)" 1048576
 }
 # Klamm's node goes on with what it wrote, after others read it.
 starts_again() {
