@@ -18,7 +18,7 @@ for codec in None, "gzip", "snappy", "lz4", "zstd":
     for idempotent in True, False:
         p = KafkaProducer(bootstrap_servers=BOOTSTRAP, compression_type=codec, enable_idempotence=idempotent, linger_ms=5)
         for i in range(200):
-            p.send("disk-rolled", b"numbered-%d " % number + (os.urandom(10000).hex().encode() if i % 2 else b""), key=b"%d" % i, partition=i // 2 % 2,
+            p.send("disk-rolled", b"numbered-%d " % number + (os.urandom(4000).hex().encode() + bytes(4000) if i % 2 else b""), key=b"%d" % i, partition=i // 2 % 2,
                    headers=[("h1", b"1"), ("h2", b"")])
             number += 1
         for topic in "disk-compacted", "disk-append-time", "disk-deleted":
