@@ -155,7 +155,7 @@ func (m *Machine) write(t *turn, transitions ...transaction) {
 		if version == 0 {
 			next.version = 0 // has no place in the record
 		}
-		r := record(next, version)
+		r := encode(next, version)
 		m.staged[id] = append(m.staged[id], staged{r.Value, next})
 		t.out.Records = append(t.out.Records, r)
 	}

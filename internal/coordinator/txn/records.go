@@ -15,8 +15,8 @@ const (
 	valueVersionNewest = 1
 )
 
-// record is x as it is written with the given version of the value.
-func record(x transaction, version int16) machine.Record {
+// encode gives x as it is written with the given version of the value.
+func encode(x transaction, version int16) machine.Record {
 	v := schema.NewTransactionLogValue()
 	v.ProducerID, v.PreviousProducerID, v.NextProducerID = x.producerID, x.previousID, x.nextID
 	v.ProducerEpoch, v.TransactionTimeoutMillis, v.TransactionStatus = x.epoch, x.timeout, int8(x.state)

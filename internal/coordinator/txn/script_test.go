@@ -115,6 +115,8 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		h.do(SetConfig{Config{ResultRecordsMax: a.num("records", 0), Expiration: a.duration(a.str("expiration", ""), 0)}})
 	case "advance":
 		h.advance(a.duration(d.CmdArgs[0].Key, 0))
+	case "sleep": // nobody ticks
+		h.now = h.now.Add(a.duration(d.CmdArgs[0].Key, 0))
 	case "feature":
 		level, _ := strconv.Atoi(d.CmdArgs[0].Key)
 		h.feature(int16(level))
@@ -139,7 +141,7 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		for _, tp := range a.list("partitions") {
 			x.partitions = append(x.partitions, a.partition(tp))
 		}
-		h.log = append(h.log, record(x, 1))
+		h.log = append(h.log, encode(x, 1))
 	case "producer-id":
 		h.fresh++
 		h.do(ProducerID{h.fresh})
