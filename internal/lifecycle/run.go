@@ -91,25 +91,37 @@ func (l *Lifecycle) run() {
 		if l.life.state == Done {
 			return
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-l.stop:
-			timer.Stop()
+		if !l.pause(wait, &ready, &leave) {
 			return
-		case <-ready:
-			ready, l.life.ready = nil, true
-		case <-leave:
-			leave = nil
-			l.life.leave()
-			if l.life.state == Done {
-				timer.Stop()
-				l.moved()
-				return
-			}
-		case <-timer.C:
 		}
-		timer.Stop()
+		if l.life.state == Done {
+			l.moved()
+			return
+		}
 	}
+}
+
+// pause waits, shorter if the broker becomes ready or shall leave; false: the life is over. A broker that becomes ready just
+// when the wait ends says so in the next request, not in the one after it.
+func (l *Lifecycle) pause(wait time.Duration, ready, leave *chan struct{}) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-l.stop:
+		return false
+	case <-*ready:
+		*ready, l.life.ready = nil, true
+	case <-*leave:
+		*leave = nil
+		l.life.leave()
+	case <-timer.C:
+		select {
+		case <-*ready:
+			*ready, l.life.ready = nil, true
+		default:
+		}
+	}
+	return true
 }
 
 // ask sends the next request and waits for its answer; false: the life is over before it came.

@@ -34,7 +34,8 @@ func seeds(t *testing.T) uint64 {
 
 // TestSimCrash lets a node lose power in the middle of its commands, at an operation on the disk that the seed chooses,
 // and start again, several times. What was answered must be there afterwards, what was refused or never answered may be,
-// and nothing else. A seed that failed is run again with KLAMM_SIM_SEED.
+// and nothing else. A seed that failed is run again with KLAMM_SIM_SEED; which commands share a batch is up to the
+// scheduler, so it may take a few runs (-count).
 func TestSimCrash(t *testing.T) {
 	if text := os.Getenv("KLAMM_SIM_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
@@ -103,6 +104,7 @@ func (s *sim) life(changes int, clean bool) {
 	var mu sync.Mutex
 	dead := false
 	died := errors.New("lost power")
+	torn := rand.New(rand.NewPCG(s.rng.Uint64(), 1)) // mu guards it
 	disk := vfs.NewFaults(s.mem, func(op vfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -110,8 +112,8 @@ func (s *sim) life(changes int, clean bool) {
 		case vfs.OpCreate, vfs.OpWrite, vfs.OpSync, vfs.OpTruncate, vfs.OpRename, vfs.OpRemove, vfs.OpSyncDir, vfs.OpMkdirAll:
 			if changes--; changes == -1 && !clean {
 				dead = true
-				if op.Kind == vfs.OpWrite && s.rng.IntN(2) == 0 {
-					return &vfs.Short{N: s.rng.Int64N(op.Length + 1), Err: died}
+				if op.Kind == vfs.OpWrite && torn.IntN(2) == 0 {
+					return &vfs.Short{N: torn.Int64N(op.Length + 1), Err: died}
 				}
 			}
 		}
@@ -204,7 +206,9 @@ func (s *sim) work(n *node) {
 		ok := 0
 		burst := 1 + s.rng.IntN(5)
 		for range burst {
+			mu.Lock()
 			req, took := s.command(r.BrokerEpoch)
+			mu.Unlock()
 			wg.Add(1)
 			n.q.Request(machine.Client{}, req, func(resp kmsg.Response) {
 				mu.Lock()
