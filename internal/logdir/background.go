@@ -3,25 +3,19 @@ package logdir
 import (
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
-	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // background is what the work behind the scenes shares with the calls that ask for it.
 type background struct {
 	threads   threads
 	intervals atomic.Pointer[Intervals]
-	flushAge  atomic.Int64 // shortest flush.ms of any topic, nanoseconds
-
-	queueMu sync.Mutex // guards queue; short: appends take it
-	queue   []flush
+	queue     flushQueue
 
 	gravesMu sync.Mutex // guards graves and purge
 	graves   []doomed
@@ -32,18 +26,10 @@ type background struct {
 	runner
 }
 
-// flush is a queued wish.
-type flush struct {
-	log  *storage.Log
-	upTo int64
-	done func(error)
-}
-
 func (b *background) init(c Config) {
 	b.threads.n.Store(int32(max(c.RecoveryThreads, 1)))
 	i := c.Intervals.withDefaults()
 	b.intervals.Store(&i)
-	b.flushAge.Store(math.MaxInt64)
 	b.purge = map[*storage.Log]time.Time{}
 	b.cleaners.init(c.Cleaner)
 	b.runner.init()
@@ -58,68 +44,9 @@ func (d *Dirs) SetIntervals(i Intervals) {
 	d.wake()
 }
 
-// flushAgeSet takes note of a topic's flush.ms: logs are looked at as often as the shortest asks.
-func (d *Dirs) flushAgeSet(age time.Duration) {
-	if age <= 0 {
-		return
-	}
-	for {
-		old := d.flushAge.Load()
-		if int64(age) >= old {
-			return
-		}
-		if d.flushAge.CompareAndSwap(old, int64(age)) {
-			d.wake()
-			return
-		}
-	}
-}
-
-// Appended tells of an append, after it: a roll queues the flush of what was rolled. It never waits.
-func (d *Dirs) Appended(l *storage.Log, a storage.Appended) {
-	if a.Rolled {
-		d.Flush(l, a.FirstOffset, nil)
-	}
-}
-
-// Flush queues a flush up to an offset; done, which may be nil, hears how it ended, on a goroutine of this package.
-func (d *Dirs) Flush(l *storage.Log, upTo int64, done func(error)) {
-	d.queueMu.Lock()
-	d.queue = append(d.queue, flush{l, upTo, done})
-	d.queueMu.Unlock()
-	d.wakeFlusher()
-}
-
-// flushQueued does what is queued. Logs are flushed side by side, so that the disk can join their commits.
-func (d *Dirs) flushQueued() {
-	d.queueMu.Lock()
-	todo := d.queue
-	d.queue = nil
-	d.queueMu.Unlock()
-	each(len(todo), flushesAtOnce, func(i int) {
-		err := todo[i].log.Flush(todo[i].upTo)
-		d.checkDisk(todo[i].log, err)
-		if todo[i].done != nil {
-			todo[i].done(err)
-		}
-	})
-}
-
-// flushesAtOnce is how many logs are flushed side by side.
-const flushesAtOnce = 8
-
-// flushAged flushes the logs that flush.ms is due for.
-func (d *Dirs) flushAged(now time.Time) {
-	for _, l := range d.Logs() {
-		if l.FlushDue(now) {
-			d.Flush(l, l.View().LogEnd, nil)
-		}
-	}
-}
-
-// checkDisk takes note of a log's error. A closed log is no disk's fault.
+// checkDisk takes note of a log's error. A log that was closed, or that is on its way out, is no disk's fault.
 func (d *Dirs) checkDisk(l *storage.Log, err error) {
-	if err == nil || errors.Is(err, storage.ErrClosed) {
+	if err == nil || errors.Is(err, storage.ErrClosed) || d.Log(l.TopicID(), l.Partition()) != l {
 		return
 	}
 	if dir := d.directoryOf(l); dir != nil {
@@ -144,35 +71,51 @@ func (d *Dirs) diskFailed(dir *directory, err error) {
 	}
 }
 
+// current is what a checkpoint should say of a log; absent: nothing.
+func current(l *storage.Log, k int) (offset int64, there bool) {
+	switch k {
+	case recoveryPoints:
+		return l.RecoveryPoint(), true
+	case startOffsets:
+		start := l.View().LogStart
+		return start, start > 0
+	case highWatermarks:
+		return l.View().HighWatermark, true
+	default:
+		at := l.Cleaned()
+		return at, at > 0
+	}
+}
+
 // checkpoint writes one of a directory's files. A log that could not be opened keeps its line.
+//
+// The logs are collected first and asked then, without Dirs.mu: an append may hold a log's lock while the disk is slow. A
+// log that is deleted in between leaves a line behind, which Create of its name finds and removes.
 func (d *Dirs) checkpoint(dir *directory, k int) error {
-	return dir.checkpoints[k].write(func() offsets {
-		now := offsets{}
+	return dir.checkpoints[k].write(func(c *checkpoint) func(func(partition, int64) bool) {
+		c.kept, c.logs = c.kept[:0], c.logs[:0]
 		d.mu.RLock()
-		defer d.mu.RUnlock()
-		for p := range dir.broken { // each for itself
-			if o, there := dir.loaded[k][p]; there {
-				now[p] = o
+		for _, b := range dir.broken { // each for itself
+			if b.lines[k].there {
+				c.kept = append(c.kept, b)
 			}
 		}
-		for p, e := range dir.logs { // each for itself
-			v := e.log.View()
-			switch k {
-			case recoveryPoints:
-				now[p] = e.log.RecoveryPoint()
-			case startOffsets:
-				if v.LogStart > 0 {
-					now[p] = v.LogStart
+		for _, e := range dir.logs { // each for itself
+			c.logs = append(c.logs, e)
+		}
+		d.mu.RUnlock()
+		return func(yield func(partition, int64) bool) {
+			for _, b := range c.kept {
+				if !yield(b.name, b.lines[k].offset) {
+					return
 				}
-			case highWatermarks:
-				now[p] = v.HighWatermark
-			case cleanedOffsets:
-				if at := e.log.Cleaned(); at > 0 {
-					now[p] = at
+			}
+			for _, e := range c.logs {
+				if at, there := current(e.log, k); there && !yield(e.name, at) {
+					return
 				}
 			}
 		}
-		return now
 	})
 }
 
@@ -195,7 +138,7 @@ func (d *Dirs) Truncated(l *storage.Log) error {
 	return errors.Join(d.checkpoint(dir, recoveryPoints), d.checkpoint(dir, cleanedOffsets))
 }
 
-// retain removes what retention allows, log by log.
+// retain removes what retention allows, log by log. DETAILS 25.
 func (d *Dirs) retain(now time.Time) {
 	for _, l := range d.Logs() {
 		gone, err := l.DeleteOldSegments(now)
@@ -213,10 +156,12 @@ func (d *Dirs) expireProducers(now time.Time) {
 	}
 }
 
-// purgeLater has a log's .deleted files looked at.
+// purgeLater has a log's .deleted files looked at, unless that is planned already for an earlier time.
 func (d *Dirs) purgeLater(l *storage.Log, at time.Time) {
 	d.gravesMu.Lock()
-	d.purge[l] = at
+	if planned, there := d.purge[l]; !there || at.Before(planned) {
+		d.purge[l] = at
+	}
 	d.gravesMu.Unlock()
 	d.wake()
 }
@@ -245,6 +190,7 @@ func (d *Dirs) bury(now time.Time) (next time.Time) {
 			sooner(g.due)
 		} else {
 			due = append(due, g)
+			delete(d.purge, g.log)
 		}
 	}
 	clear(d.graves[len(kept):])
@@ -264,9 +210,7 @@ func (d *Dirs) bury(now time.Time) (next time.Time) {
 		d.checkDisk(l, err)
 		if left > 0 {
 			again := now.Add(max(l.Config().FileDeleteDelay, time.Second))
-			d.gravesMu.Lock()
-			d.purge[l] = again
-			d.gravesMu.Unlock()
+			d.purgeLater(l, again)
 			sooner(again)
 		}
 	}
@@ -286,53 +230,4 @@ func (d *Dirs) remove(g doomed) error {
 		return err
 	}
 	return d.c.FS.SyncDir(filepath.Dir(g.path))
-}
-
-// Close ends the work, flushes and closes every log, writes the checkpoints, and in each directory where all went well
-// the marker of a clean shutdown with this broker epoch (-1: none). It unlocks the directories in any case.
-func (d *Dirs) Close(cleanBrokerEpoch int64) error {
-	d.changes.Lock()
-	defer d.changes.Unlock()
-	if d.phase == closed {
-		return nil
-	}
-	wasLoaded := d.phase == loaded
-	d.phase = closed
-	d.halt()
-	d.flushQueued()
-	d.gravesMu.Lock()
-	for _, g := range d.graves {
-		if g.log != nil {
-			_ = g.log.Close(false) // what is left of it goes at the next start
-		}
-	}
-	d.gravesMu.Unlock()
-	errs := make([]error, len(d.dirs))
-	each(len(d.dirs), len(d.dirs), func(i int) {
-		errs[i] = d.closeDirectory(d.dirs[i], wasLoaded, cleanBrokerEpoch)
-	})
-	return errors.Join(errors.Join(errs...), d.unlock())
-}
-
-func (d *Dirs) closeDirectory(dir *directory, wasLoaded bool, epoch int64) error {
-	d.mu.RLock()
-	var logs []*storage.Log
-	for _, e := range dir.logs { // each for itself
-		logs = append(logs, e.log)
-	}
-	failed := dir.failed
-	d.mu.RUnlock()
-	errs := make([]error, len(logs))
-	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(wasLoaded) })
-	err := errors.Join(errs...)
-	if !wasLoaded {
-		return err
-	}
-	for k := range dir.checkpoints {
-		err = errors.Join(err, d.checkpoint(dir, k))
-	}
-	if err != nil || failed != nil || epoch < 0 {
-		return err
-	}
-	return vfs.Replace(d.c.FS, filepath.Join(dir.path, fileClean), schema.AppendCleanShutdown(nil, epoch))
 }

@@ -30,14 +30,21 @@ var checkpointFiles = [checkpointKinds]string{
 	"cleaner-offset-checkpoint",
 }
 
-// offsets is the content of a checkpoint. A map that is in use is not changed any more.
+// offsets is the content of a checkpoint. A map that is complete is not changed any more.
 type offsets map[partition]int64
 
 // encode gives the file's text, ordered.
 func (o offsets) encode() []byte {
-	b := fmt.Appendf(nil, "0\n%d\n", len(o))
-	for _, p := range slices.SortedFunc(maps.Keys(o), comparePartitions) {
-		b = fmt.Appendf(b, "%s %d %d\n", p.topic, p.index, o[p])
+	names := make([]partition, 0, len(o))
+	for p := range o { // sorted below
+		names = append(names, p)
+	}
+	slices.SortFunc(names, comparePartitions)
+	b := fmt.Appendf(make([]byte, 0, 64*len(o)+16), "0\n%d\n", len(o))
+	for _, p := range names {
+		b = append(append(b, p.topic...), ' ')
+		b = append(strconv.AppendInt(b, int64(p.index), 10), ' ')
+		b = append(strconv.AppendInt(b, o[p], 10), '\n')
 	}
 	return b
 }
@@ -89,8 +96,10 @@ type checkpoint struct {
 	fs   vfs.FS
 	path string
 
-	mu    sync.Mutex // serialises writing, from the look at the logs on, so that an older look never replaces a newer one
-	known offsets    // what the file says; nil if that is not known. Guarded by mu
+	mu    sync.Mutex // serialises writing, from the look at the logs on, so that an older look never replaces a newer one. Guards:
+	known offsets    // what the file says; nil if that is not known
+	kept  []*broken  // of the last look, to be used again
+	logs  []*entry
 }
 
 // read reads the file. What is malformed is unknown, and said; the error is the disk's.
@@ -111,20 +120,39 @@ func (c *checkpoint) read(logger *slog.Logger) error {
 	return err
 }
 
-// write makes the file say what look gives, if it does not already.
-func (c *checkpoint) write(look func() offsets) error {
+// write makes the file say what look gives, if it does not already. Where nothing has changed it allocates nothing: that is
+// the common case, every few seconds, with as many lines as there are logs.
+func (c *checkpoint) write(look func(c *checkpoint) func(func(partition, int64) bool)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := look()
-	if c.known != nil && maps.Equal(c.known, now) {
+	lines := look(c)
+	defer func() { clear(c.kept); clear(c.logs) }() // nothing is kept alive
+	if c.says(lines) {
 		return nil
 	}
+	now := make(offsets, len(c.kept)+len(c.logs))
+	maps.Insert(now, lines)
 	c.known = nil
 	if err := vfs.Replace(c.fs, c.path, now.encode()); err != nil {
 		return err
 	}
 	c.known = now
 	return nil
+}
+
+// says whether the file has these lines and no others. mu is held.
+func (c *checkpoint) says(lines func(func(partition, int64) bool)) bool {
+	if c.known == nil {
+		return false
+	}
+	n := 0
+	for p, offset := range lines {
+		if known, there := c.known[p]; !there || known != offset {
+			return false
+		}
+		n++
+	}
+	return n == len(c.known)
 }
 
 // mayHave says whether the file has a line for a partition, or may have one.

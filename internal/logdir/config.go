@@ -28,12 +28,12 @@ type Config struct {
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day
 	MaxTransactionTimeout time.Duration // transaction.max.timeout.ms; 0: 15 minutes
 
-	Defaults    storage.Config                    // without TopicConfig, every topic's; its FileDeleteDelay is that of -delete directories
-	TopicConfig func(topic string) storage.Config // asked when a log is loaded or created, without a lock; nil: Defaults
+	Defaults    storage.Config                    // without TopicConfig, every topic's
+	TopicConfig func(topic string) storage.Config // asked when a log is loaded, created or deleted, without Dirs.mu; nil: Defaults
 
 	// OnOffline hears, once a directory, that its disk failed while the node ran: a flush or a checkpoint could not be
-	// written. The logs that failed refuse appends. It is called without a lock, from a goroutine of this package or of a
-	// caller.
+	// written. The logs that failed refuse appends. It is called from a goroutine of this package or of a caller, who may
+	// be changing the logs: it may ask, but must not call Create, Delete, Strays, SetCleaner or Close.
 	OnOffline func(dir schema.UUID, err error)
 }
 

@@ -1,6 +1,7 @@
 package logdir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -42,7 +43,16 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	o.TopicID = id
 	log, rec, err := storage.Open(o)
 	if err != nil {
+		var disk *storage.StorageError
+		if errors.As(err, &disk) {
+			d.diskFailed(dir, err)
+		}
 		return nil, err
+	}
+	if d.offline(dir) != nil { // an earlier try may have made files whose names are not durable
+		if err := errors.Join(d.c.FS.SyncDir(o.Dir), d.c.FS.SyncDir(dir.path)); err != nil {
+			return nil, errors.Join(fmt.Errorf("create log %s: %w", o.Dir, err), log.Close(false))
+		}
 	}
 	d.sayRecovery(o.Dir, rec)
 	d.add(&entry{log: log, name: p, key: key{id, index}, dir: dir})
@@ -65,7 +75,9 @@ func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
 	}
 	dir := d.byID[dirID]
 	if dir == nil || !slices.Contains(d.dirs, dir) {
-		dir = slices.MinFunc(d.dirs, func(a, b *directory) int { return a.count() - b.count() })
+		dir = slices.MinFunc(d.dirs, func(a, b *directory) int {
+			return cmp.Or(a.worse()-b.worse(), a.count()-b.count())
+		})
 	}
 	path := filepath.Join(dir.path, p.String())
 	if e := dir.logs[p]; e != nil {
@@ -75,6 +87,21 @@ func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
 		return nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
 	}
 	return dir, nil
+}
+
+// offline is the first error of a directory's disk.
+func (d *Dirs) offline(dir *directory) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return dir.failed
+}
+
+// worse is 1 for a directory whose disk failed, which gets a new log only when all have. Dirs.mu is held.
+func (dir *directory) worse() int {
+	if dir.failed != nil {
+		return 1
+	}
+	return 0
 }
 
 // count is how many logs a directory has. Dirs.mu is held.
@@ -102,12 +129,16 @@ func (d *Dirs) Delete(id schema.UUID, index int32) error {
 	if err != nil {
 		return err
 	}
-	gone := doomed{path: path, due: d.c.Now().Add(d.c.Defaults.FileDeleteDelay)}
+	gone, name := doomed{path: path}, ""
 	if e != nil {
-		gone.log = e.log
+		gone.log, name = e.log, e.name.topic
+	} else {
+		name = b.name.topic
 	}
+	delay := d.topicConfig(name).FileDeleteDelay
+	gone.due = d.c.Now().Add(delay)
 	d.doom(gone)
-	d.c.Logger.Info("a log was renamed and will be removed", "path", path, "after", d.c.Defaults.FileDeleteDelay)
+	d.c.Logger.Info("a log was renamed and will be removed", "path", path, "after", delay)
 	return nil
 }
 
@@ -135,8 +166,12 @@ func (d *Dirs) retire(e *entry, b *broken, suffix string) (path string, err erro
 			// Where the names are now is unknown; the next start sees, and the log is not used until then.
 			d.diskFailed(e.dir, err)
 			e.log.Close(false)
+			b := &broken{name: e.name, id: e.key.id, dir: e.dir, err: err}
+			for k := range b.lines {
+				b.lines[k].offset, b.lines[k].there = current(e.log, k)
+			}
 			d.mu.Lock()
-			e.dir.broken[e.name] = &broken{name: e.name, id: e.key.id, dir: e.dir, err: err}
+			e.dir.broken[e.name] = b
 			d.mu.Unlock()
 			return "", err
 		}

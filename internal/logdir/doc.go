@@ -34,8 +34,8 @@
 //
 // # Locks
 //
-// Dirs.changes serialises Create, Delete, Strays and Close, and is held during their I/O. Dirs.mu guards the maps and is
-// never held during I/O. A checkpoint's own lock serialises its writers. Order: changes, checkpoint, mu. cleaners.mu guards
-// what the threads of compaction share, and is taken alone. Nothing here
-// is taken by an append, but the short lock of the flush queue in Appended.
+// Dirs.changes serialises Create, Delete, Strays, Start, SetCleaner and Close, and is held during their I/O. Dirs.mu guards
+// the maps and is never held during I/O, nor while a log is asked. A checkpoint's own lock serialises its writers. Order:
+// changes, checkpoint, mu, a log's own. gravesMu, flushQueue.mu and cleaners.mu are each taken alone. Nothing here is taken
+// by an append but, at a roll, flushQueue.mu for a moment.
 package logdir

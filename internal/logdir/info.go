@@ -41,13 +41,17 @@ func (d *Dirs) Info() []DirInfo {
 
 func (d *Dirs) describe(dir *directory) DirInfo {
 	d.mu.RLock()
-	defer d.mu.RUnlock()
 	info := DirInfo{Path: dir.path, ID: dir.meta.DirectoryID, Err: dir.failed}
-	for p, e := range dir.logs { // sorted below
-		info.Logs = append(info.Logs, LogInfo{Topic: p.topic, TopicID: e.key.id, Partition: p.index, Size: e.log.Size(), LogEnd: e.log.View().LogEnd})
+	logs := make([]*entry, 0, len(dir.logs))
+	for _, e := range dir.logs { // sorted below
+		logs = append(logs, e)
 	}
 	for p, b := range dir.broken { // sorted below
 		info.Logs = append(info.Logs, LogInfo{Topic: p.topic, TopicID: b.id, Partition: p.index, Size: -1, LogEnd: -1, Err: b.err})
+	}
+	d.mu.RUnlock()
+	for _, e := range logs { // without the lock: an append may hold the log's
+		info.Logs = append(info.Logs, LogInfo{Topic: e.name.topic, TopicID: e.key.id, Partition: e.name.index, Size: e.log.Size(), LogEnd: e.log.View().LogEnd})
 	}
 	slices.SortFunc(info.Logs, func(a, b LogInfo) int {
 		return comparePartitions(partition{a.Topic, a.Partition}, partition{b.Topic, b.Partition})

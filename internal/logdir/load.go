@@ -53,6 +53,10 @@ func (d *Dirs) Load(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("loading logs: %w", err)
 	}
+	d.dropTwice()
+	for _, dir := range d.dirs {
+		dir.loaded = [checkpointKinds]offsets{} // every log knows its own now
+	}
 	d.phase = loaded
 	d.c.Logger.Info("loaded all logs", "logs", total, "took", d.c.Now().Sub(begun).Round(time.Millisecond))
 	return nil
@@ -106,7 +110,7 @@ func (d *Dirs) find(dir *directory) ([]partition, error) {
 		case kindLog:
 			out = append(out, p)
 		case kindDelete:
-			d.doom(doomed{path: path, due: d.c.Now().Add(d.c.Defaults.FileDeleteDelay)})
+			d.doom(doomed{path: path, due: d.c.Now().Add(d.topicConfig(p.topic).FileDeleteDelay)})
 		case kindStray:
 			d.c.Logger.Warn("a stray log is left alone; remove it when nobody needs it", "path", path)
 		case kindFuture:
@@ -137,15 +141,10 @@ func (d *Dirs) loadLog(dir *directory, p partition) {
 	}
 	e := &entry{log: log, name: p, key: key{id, p.index}, dir: dir}
 	if other := d.add(e); other != nil {
-		// Which one is right nobody can say: serve neither.
-		err := fmt.Errorf("both %s and %s hold the same partition; remove the one that is out of date", other.log.Dir(), log.Dir())
-		log.Close(false)
-		other.log.Close(false)
-		d.drop(other)
-		d.loadFailed(other.dir, p, err)
-		d.loadFailed(dir, p, err)
+		d.twice(e, other)
 		return
 	}
+	d.flushAgeSet(o.Config.FlushAge)
 	if rec.SegmentsDeleted > 0 {
 		d.purgeLater(log, d.c.Now())
 	}
@@ -162,10 +161,34 @@ func (d *Dirs) options(dir *directory, p partition) storage.Options {
 	}
 }
 
-func (d *Dirs) loadFailed(dir *directory, p partition, err error) {
-	id := readTopicID(d, filepath.Join(dir.path, p.String()))
+// twice deals with a log of which there is another. Which one is right nobody can say: neither is served, nor a third. The
+// one that came first keeps its place until the end of loading, closed, so that a third meets it as well.
+func (d *Dirs) twice(e, other *entry) {
+	e.log.Close(false)
+	other.log.Close(false)
+	err := fmt.Errorf("both %s and %s hold the same partition; remove the one that is out of date", other.log.Dir(), e.log.Dir())
+	d.loadFailed(e.dir, e.name, err)
 	d.mu.Lock()
-	dir.broken[p] = &broken{name: p, id: id, dir: dir, err: err}
+	defer d.mu.Unlock()
+	d.doubled[other] = err
+}
+
+// dropTwice takes out the logs that came first and are not the only ones.
+func (d *Dirs) dropTwice() {
+	for e, err := range d.doubled { // each for itself
+		d.drop(e)
+		d.loadFailed(e.dir, e.name, err)
+	}
+	d.doubled = nil
+}
+
+func (d *Dirs) loadFailed(dir *directory, p partition, err error) {
+	b := &broken{name: p, id: readTopicID(d, filepath.Join(dir.path, p.String())), dir: dir, err: err}
+	for k := range b.lines {
+		b.lines[k].offset, b.lines[k].there = dir.loaded[k][p]
+	}
+	d.mu.Lock()
+	dir.broken[p] = b
 	d.mu.Unlock()
 	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", dir.path, "topic", p.topic,
 		"partition", p.index, "error", err)

@@ -38,6 +38,8 @@ type Dirs struct {
 	mu     sync.RWMutex // guards the maps below and what directory says; never held during I/O
 	logs   map[key]*entry
 	topics map[string]map[*entry]struct{}
+	// doubled are logs of which Load has found another, and what to say of it.
+	doubled map[*entry]error
 
 	expiry producerExpiry
 
@@ -75,11 +77,16 @@ type broken struct {
 	id   schema.UUID // zero if not even that could be read
 	dir  *directory
 	err  error
+	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost.
+	lines [checkpointKinds]struct {
+		offset int64
+		there  bool
+	}
 }
 
 func newDirs(c Config) *Dirs {
 	d := &Dirs{c: c, byPath: map[string]*directory{}, byID: map[schema.UUID]*directory{}, logs: map[key]*entry{},
-		topics: map[string]map[*entry]struct{}{}}
+		topics: map[string]map[*entry]struct{}{}, doubled: map[*entry]error{}}
 	d.background.init(c)
 	return d
 }

@@ -21,10 +21,12 @@ type Meta struct {
 	DirectoryID schema.UUID // zero: not there; Open adds one
 }
 
-// Format writes meta.properties into each directory, creating those that are not there, each with an id of its own:
-// newID gives them, nil means random ones. A directory that has the file already is ErrFormatted, before anything is
-// written. What else the metadata directory must have (bootstrap.checkpoint) is written before, so that a directory with
-// meta.properties is whole.
+// Format writes meta.properties (version 1, whatever m says) into each directory, in that order, creating those that are
+// not there. A directory that has the file already is ErrFormatted, before anything is written. What else the metadata
+// directory must have (bootstrap.checkpoint) is written before, so that a directory with meta.properties is whole.
+//
+// Each directory gets an id of its own from newID; nil means random ones. Ids that cannot be used (see UsableID) are drawn
+// again, a hundred times at most. A single directory gets m.DirectoryID if that is not zero; it must be usable.
 func Format(fsys vfs.FS, dirs []string, m Meta, newID func() schema.UUID, now time.Time) ([]Meta, error) {
 	if newID == nil {
 		newID = randomID
@@ -39,9 +41,19 @@ func Format(fsys vfs.FS, dirs []string, m Meta, newID func() schema.UUID, now ti
 			return nil, fmt.Errorf("log directory %s: %w", dir, err)
 		}
 	}
+	if given := m.DirectoryID; given != schema.ZeroUUID {
+		if len(dirs) != 1 || !UsableID(given) {
+			return nil, fmt.Errorf("directory.id %s cannot be given to %d directories: it must be one, and the id neither reserved nor begin with a dash", given, len(dirs))
+		}
+		newID = func() schema.UUID { return given }
+	}
 	var out []Meta
 	for _, dir := range dirs {
-		m.Version, m.DirectoryID = 1, directoryID(newID)
+		id, err := directoryID(newID)
+		if err != nil {
+			return out, fmt.Errorf("log directory %s: %w", dir, err)
+		}
+		m.Version, m.DirectoryID = 1, id
 		if err := makeDir(fsys, dir); err != nil {
 			return out, fmt.Errorf("log directory %s: %w", dir, err)
 		}
@@ -153,12 +165,16 @@ func reserved(id schema.UUID) bool {
 	return id[15] < 100
 }
 
-// directoryID draws until an id is usable: not reserved, and not looking like an option on a command line.
-func directoryID(newID func() schema.UUID) schema.UUID {
-	for {
-		id := newID()
-		if !reserved(id) && id.String()[0] != '-' {
-			return id
+// UsableID says whether an id can be a directory's: not reserved, and not looking like an option on a command line.
+func UsableID(id schema.UUID) bool { return !reserved(id) && id.String()[0] != '-' }
+
+// directoryID draws until an id is usable. One in 64 random ones is not.
+func directoryID(newID func() schema.UUID) (schema.UUID, error) {
+	var id schema.UUID
+	for range 100 {
+		if id = newID(); UsableID(id) {
+			return id, nil
 		}
 	}
+	return id, fmt.Errorf("no usable directory.id was found; the last one drawn is %s", id)
 }

@@ -56,9 +56,15 @@ func Open(c Config) (*Dirs, error) {
 		return nil, errors.Join(err, d.unlock())
 	}
 	// Only now, with nothing left to refuse, does the directories' state change.
-	for _, dir := range d.dirs {
+	for i, dir := range d.dirs {
 		if err := d.takeMarker(dir); err != nil {
-			return nil, errors.Join(fmt.Errorf("log directory %s: %w", dir.path, err), d.unlock())
+			err = fmt.Errorf("log directory %s: %w", dir.path, err)
+			for _, dir := range d.dirs[:i] {
+				if dir.clean { // no log was touched
+					err = errors.Join(err, dir.mark(d.c.FS, dir.cleanEpoch))
+				}
+			}
+			return nil, errors.Join(err, d.unlock())
 		}
 	}
 	return d, nil
@@ -93,9 +99,8 @@ func (d *Dirs) open(path string, hasLogs bool) error {
 	if d.byPath[path] != nil {
 		return fmt.Errorf("log directory %s is configured twice", path)
 	}
-	if _, err := d.c.FS.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		_, err = ReadMeta(d.c.FS, path)
-		return err // before .lock would fail less clearly
+	if _, err := ReadMeta(d.c.FS, path); errors.Is(err, ErrNotFormatted) {
+		return err // before .lock is made in what may be anybody's directory, or fails less clearly in none
 	}
 	if _, err := d.c.FS.List(path); err != nil {
 		return fmt.Errorf("log directory %s cannot be read: %w", path, err)
@@ -157,7 +162,10 @@ func (d *Dirs) identify() error {
 	d.clusterID = want
 	for _, dir := range d.all {
 		if dir.meta.DirectoryID == schema.ZeroUUID {
-			dir.meta.DirectoryID = directoryID(d.c.NewID)
+			var err error
+			if dir.meta.DirectoryID, err = directoryID(d.c.NewID); err != nil {
+				return fmt.Errorf("log directory %s: %w", dir.path, err)
+			}
 			if err := dir.meta.write(d.c.FS, dir.path, d.c.Now()); err != nil {
 				return err
 			}

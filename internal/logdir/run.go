@@ -1,7 +1,6 @@
 package logdir
 
 import (
-	"math"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ type runner struct {
 	woken   chan struct{} // one token: the keeper's plan has changed
 	flushes chan struct{} // one token: the flusher has something to do
 	stop    chan struct{}
+	started bool // guarded by Dirs.changes
 	wg      sync.WaitGroup
 }
 
@@ -40,8 +40,14 @@ func (r *runner) halt() {
 	r.wg.Wait()
 }
 
-// Start begins the work behind the scenes. It is called once, after Load.
+// Start begins the work behind the scenes. Before Load has ended well, after Close, and when called again it does nothing.
 func (d *Dirs) Start() {
+	d.changes.Lock() // Close waits for what is begun here, or has been
+	defer d.changes.Unlock()
+	if d.phase != loaded || d.started {
+		return
+	}
+	d.started = true
 	d.wg.Go(d.keep)
 	d.wg.Go(func() {
 		for {
@@ -49,7 +55,7 @@ func (d *Dirs) Start() {
 			case <-d.stop:
 				return
 			case <-d.flushes:
-				d.flushQueued()
+				d.flushQueued(false)
 			}
 		}
 	})
@@ -164,19 +170,6 @@ func (d *Dirs) tasks() []*task {
 		{every: func(i *Intervals) time.Duration { return i.Retention }, run: d.retain},
 		{every: func(i *Intervals) time.Duration { return i.ProducerExpiry }, run: d.expireProducers},
 	}
-}
-
-// flushEvery is how often logs are looked at for flush.ms: the configured interval, or half the shortest flush.ms.
-func (d *Dirs) flushEvery(i *Intervals) time.Duration {
-	age := d.flushAge.Load()
-	if age == math.MaxInt64 {
-		return i.Flush
-	}
-	half := max(time.Duration(age)/2, time.Millisecond)
-	if i.Flush > 0 {
-		return min(i.Flush, half)
-	}
-	return half
 }
 
 // keep runs the periodic work, one piece at a time.

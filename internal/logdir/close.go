@@ -1,0 +1,75 @@
+package logdir
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// Close ends the work, flushes and closes every log, writes the checkpoints, and leaves the marker of a clean shutdown in
+// each directory where all went well. It unlocks the directories in any case.
+//
+// The marker says with which epoch the broker was registered. A negative one means that it was not: then it is the epoch
+// that Open found, for nobody has given this broker another one since. So a start that fails costs neither a recovery nor
+// the broker's place among the eligible leaders. DETAILS 27.
+func (d *Dirs) Close(brokerEpoch int64) error {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.phase == closed {
+		return nil
+	}
+	reached := d.phase
+	d.phase = closed
+	d.halt()
+	d.flushQueued(true)
+	d.gravesMu.Lock()
+	for _, g := range d.graves {
+		if g.log != nil {
+			_ = g.log.Close(false) // what is left of it goes after the next start
+		}
+	}
+	d.graves = nil
+	d.gravesMu.Unlock()
+	errs := make([]error, len(d.dirs))
+	each(len(d.dirs), len(d.dirs), func(i int) {
+		dir := d.dirs[i]
+		epoch := brokerEpoch
+		if epoch < 0 {
+			epoch = dir.cleanEpoch
+		}
+		errs[i] = d.closeDirectory(dir, reached, epoch)
+	})
+	return errors.Join(errors.Join(errs...), d.unlock())
+}
+
+// closeDirectory closes a directory's logs and leaves the marker if the next start need not check them. A log that could
+// not be opened was not recovered either: it counts as closed cleanly only if it was that before.
+func (d *Dirs) closeDirectory(dir *directory, reached phase, epoch int64) error {
+	d.mu.RLock()
+	logs := make([]*storage.Log, 0, len(dir.logs))
+	for _, e := range dir.logs { // each for itself
+		logs = append(logs, e.log)
+	}
+	clean := dir.failed == nil && (dir.clean || reached == loaded && len(dir.broken) == 0)
+	d.mu.RUnlock()
+	errs := make([]error, len(logs))
+	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(reached == loaded || dir.clean) })
+	err := errors.Join(errs...)
+	if reached == loaded { // otherwise there are logs that the checkpoints know and Dirs does not
+		for k := range dir.checkpoints {
+			err = errors.Join(err, d.checkpoint(dir, k))
+		}
+	}
+	if err != nil || !clean {
+		return err
+	}
+	return dir.mark(d.c.FS, epoch)
+}
+
+// mark leaves the marker of a clean shutdown.
+func (dir *directory) mark(fs vfs.FS, epoch int64) error {
+	return vfs.Replace(fs, filepath.Join(dir.path, fileClean), schema.AppendCleanShutdown(nil, epoch))
+}
