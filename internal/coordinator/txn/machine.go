@@ -99,7 +99,7 @@ func (m *Machine) Keys(cmd machine.Command) []string {
 		}
 		return keys
 	case *kmsg.DescribeTransactionsRequest:
-		return slices.Concat([]string{}, r.TransactionalIDs)
+		return append([]string{}, r.TransactionalIDs...)
 	case MarkersWritten:
 		return []string{r.TransactionalID}
 	case ProducerID, SetConfig, machine.Marker:
