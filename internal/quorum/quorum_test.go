@@ -396,14 +396,13 @@ func TestSnapshotsAndTrimming(t *testing.T) {
 	n.close()
 
 	// The log is lost, the snapshot is not: the quorum goes on behind it, in a later epoch.
-	newest, _ := parseSnapshot(ids[len(ids)-1])
 	for _, name := range append(files(t, fs, ".log"), "leader-epoch-checkpoint", stateFile) {
 		if err := fs.Remove(filepath.Join(dir, LogDir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ids = files(t, fs, ".checkpoint")
-	newest, _ = parseSnapshot(ids[len(ids)-1])
+	newest, _ := parseSnapshot(ids[len(ids)-1])
 	n = start(t, fs, small)
 	if st := n.q.Status(); st.Epoch <= newest.Epoch || n.q.log.View().LogStart != newest.End {
 		t.Fatalf("%+v after snapshot %+v, the log begins at %d", st, newest, n.q.log.View().LogStart)

@@ -172,7 +172,6 @@ type client struct {
 
 	mu      sync.Mutex // guards:
 	answers []string
-	held    []storage.Slice
 }
 
 func (b *broker) client(o FetchOptions) *client {
