@@ -17,8 +17,7 @@
 // Whoever routes requests sends AddPartitionsToTxn from version 4 on and DescribeTransactions split: each partition's
 // machine gets a request that names its transactional ids only, and the answers are joined. ListTransactions goes to
 // every machine; JoinLists makes one answer. InitProducerID without a transactional id never comes here. Authorisation
-// and the existence of partitions are checked before; so are two of InitProducerID's producer id and epoch, of which
-// either both or none must be given (it is checked here, too).
+// and the existence of the partitions that are added are checked before.
 //
 // Other bodies are machine.Tick, MarkersWritten, ProducerID and SetConfig, all answered with nil.
 //
