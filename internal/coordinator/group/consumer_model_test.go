@@ -52,7 +52,8 @@ type consumerModel struct {
 	epochs  map[string]int32 // highest epoch of the group
 	members map[string]int32 // highest epoch of each member
 
-	reliable bool // answers arrive
+	seen     *consumer // whose epochs these are: a group that is removed and made again begins anew
+	reliable bool      // answers arrive
 }
 
 func (m *consumerModel) newClient(rt *rapid.T) *modelClient {
@@ -338,11 +339,14 @@ func (m *consumerModel) checkMembers() {
 			holders[r] = c.id
 		}
 	}
-	if g, ok := m.m.groups["g"].(*consumer); ok {
-		m.checkGroup(g)
-	} else {
+	g, ok := m.m.groups["g"].(*consumer)
+	if m.seen != g {
+		m.seen = g
 		clear(m.members)
 		clear(m.epochs)
+	}
+	if ok {
+		m.checkGroup(g)
 	}
 }
 
@@ -381,7 +385,7 @@ func (m *consumerModel) checkGroup(g *consumer) {
 		}
 	}
 	if g.epoch < m.epochs["g"] {
-		m.rt.Fatalf("group went back to epoch %d", g.epoch)
+		m.rt.Fatalf("group went back to epoch %d\n%s", g.epoch, m.out.String())
 	}
 	m.epochs["g"] = g.epoch
 	n := 0

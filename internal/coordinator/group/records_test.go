@@ -139,6 +139,9 @@ func FuzzApply(f *testing.F) {
 		f.Add(r.Key, r.Value, int64(-1))
 		f.Add(r.Key, []byte{}, int64(1))
 	}
+	for _, r := range consumerGroupRecords(f) {
+		f.Add(r.Key, r.Value, int64(-1))
+	}
 	f.Add([]byte{0, 3, 0, 0}, []byte{0, 0}, int64(-1))
 	f.Fuzz(func(t *testing.T, key, value []byte, producer int64) {
 		m := New(Config{})
@@ -150,6 +153,11 @@ func FuzzApply(f *testing.F) {
 		r.Value = nil
 		m.Handle(machine.Input{Image: metadata.Empty()}, machine.Command{Body: machine.Marker{Producer: pos.Producer, Commit: true}})
 		m.Handle(machine.Input{Image: metadata.Empty()}, machine.Command{Body: &kmsg.ListGroupsRequest{Version: 5}})
+		for id, g := range m.groups {
+			if _, ok := g.(*consumer); ok {
+				m.Handle(machine.Input{Image: metadata.Empty()}, machine.Command{Body: &kmsg.ConsumerGroupDescribeRequest{Version: 1, Groups: []string{id}}})
+			}
+		}
 		if err := m.Apply(r, pos); err != nil {
 			t.Fatalf("removing what was taken: %v", err)
 		}
