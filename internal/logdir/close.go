@@ -53,7 +53,7 @@ func (d *Dirs) closeDirectory(dir *directory, reached phase, epoch int64) error 
 	for _, e := range dir.logs { // each for itself
 		logs = append(logs, e.log)
 	}
-	clean := dir.failed == nil && (dir.clean || reached == loaded && len(dir.broken) == 0)
+	clean := dir.failed == nil && !dir.unclean && (dir.clean || reached == loaded && len(dir.broken) == 0)
 	d.mu.RUnlock()
 	errs := make([]error, len(logs))
 	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(reached == loaded || dir.clean) })

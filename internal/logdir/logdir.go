@@ -97,6 +97,17 @@ func (d *Dirs) MetadataDir() string { return d.c.MetadataDir }
 // MetadataDirID is that directory's id.
 func (d *Dirs) MetadataDirID() schema.UUID { return d.byPath[d.c.MetadataDir].meta.DirectoryID }
 
+// MetadataClean says that the metadata directory was shut down cleanly. One apart from the log directories never says so.
+func (d *Dirs) MetadataClean() bool { return d.byPath[d.c.MetadataDir].clean }
+
+// MetadataFailed tells that the metadata log could not be written or closed: its directory will not count as shut down
+// cleanly.
+func (d *Dirs) MetadataFailed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.byPath[d.c.MetadataDir].unclean = true
+}
+
 // ClusterID is what meta.properties says.
 func (d *Dirs) ClusterID() string { return d.clusterID }
 

@@ -27,9 +27,10 @@ type directory struct {
 	loaded      [checkpointKinds]offsets // what the checkpoints said when the directory was opened
 
 	// Guarded by Dirs.mu:
-	logs   map[partition]*entry
-	broken map[partition]*broken // logs that could not be opened
-	failed error                 // the disk's first error while the node ran
+	logs    map[partition]*entry
+	broken  map[partition]*broken // logs that could not be opened
+	failed  error                 // the disk's first error while the node ran
+	unclean bool                  // Close leaves no marker
 }
 
 // Open locks the directories and reads what says whose they are and how they were left: .lock, meta.properties,

@@ -219,7 +219,7 @@ func (n *Node) open(ctx context.Context) error {
 	n.dirs = dirs
 	n.cluster = dirs.ClusterID()
 	q, err := quorum.Open(quorum.Config{
-		FS: n.o.FS, Dir: dirs.MetadataDir(), NodeID: n.config.NodeID, Directory: dirs.MetadataDirID(),
+		FS: n.o.FS, Dir: dirs.MetadataDir(), NodeID: n.config.NodeID, Directory: dirs.MetadataDirID(), Clean: dirs.MetadataClean(),
 		Log: storage.Config{SegmentBytes: v.Int("metadata.log.segment.bytes"), SegmentAge: v.Duration("metadata.log.segment.ms"), RetentionAge: -1, RetentionBytes: -1,
 			Delete: true, MaxMessageBytes: 8 << 20},
 		Controller: n.controllerOptions(v),
@@ -362,7 +362,10 @@ func (n *Node) Failed() <-chan error { return n.failed }
 
 func (n *Node) fail(err error) {
 	n.o.Logger.Error("the node cannot go on", "error", err)
-	n.failOnce.Do(func() { n.failed <- err })
+	n.failOnce.Do(func() {
+		n.dirs.MetadataFailed() // which of its writes are on the disk is not known
+		n.failed <- err
+	})
 }
 
 func (n *Node) image() *metadata.Image  { return n.quorum.Image() }
@@ -382,7 +385,11 @@ func (n *Node) Close(ctx context.Context) error {
 	n.replicas.Close()
 	epoch := n.life.Epoch()
 	n.life.Close()
-	errs = append(errs, n.quorum.Close(), n.dirs.Close(epoch))
+	err := n.quorum.Close()
+	if err != nil {
+		n.dirs.MetadataFailed()
+	}
+	errs = append(errs, err, n.dirs.Close(epoch))
 	return errors.Join(errs...)
 }
 
@@ -405,8 +412,8 @@ func (n *Node) abandon() {
 	if n.replicas != nil {
 		n.replicas.Close()
 	}
-	if n.quorum != nil {
-		_ = n.quorum.Close()
+	if n.quorum != nil && n.quorum.Close() != nil {
+		n.dirs.MetadataFailed()
 	}
 	if n.dirs != nil {
 		_ = n.dirs.Close(-1)

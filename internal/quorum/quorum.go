@@ -59,6 +59,7 @@ type Config struct {
 	Dir       string // metadata.log.dir
 	NodeID    int32
 	Directory schema.UUID // directory.id of Dir
+	Clean     bool        // the last shutdown was clean: damage in the log is refused, not cut off
 	Log       storage.Config
 	// Controller's Bootstrap and KRaftVersion are filled in from the disk.
 	Controller controller.Options
@@ -115,6 +116,11 @@ func Open(c Config) (*Quorum, error) {
 	}
 	if err := makeLogDir(c.FS, q.dir); err != nil {
 		return nil, err
+	}
+	if c.Clean {
+		if err := verify(c.FS, q.dir); err != nil {
+			return nil, err
+		}
 	}
 	var rec storage.Recovery
 	q.log, rec, err = storage.Open(storage.Options{FS: c.FS, Dir: q.dir, Topic: "__cluster_metadata", TopicID: schema.MetadataTopic, Config: c.Log, Now: c.Now()})
