@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,9 +214,9 @@ func TestCheckpointIntervals(t *testing.T) {
 }
 
 // countedClock tells how often the time was asked for: once a turn of the keeper, at least.
-type countedClock struct{ asked int }
+type countedClock struct{ asked atomic.Int64 }
 
-func (c *countedClock) now() time.Time { c.asked++; return time.Now() }
+func (c *countedClock) now() time.Time { c.asked.Add(1); return time.Now() }
 
 // Nothing wakes an idle node but the high watermarks' interval.
 func TestIdleCost(t *testing.T) {
@@ -230,11 +231,11 @@ func TestIdleCost(t *testing.T) {
 		r.d.Start()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		before := clock.asked
+		before := clock.asked.Load()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		turns := 3600/5 + 60 + 60 + 12 + 6 // of high watermarks, recovery points, log starts, retention, producers
-		if got := clock.asked - before; got > 2*turns+10 {
+		if got := clock.asked.Load() - before; got > int64(2*turns+10) {
 			t.Fatalf("%d questions for the time in an hour", got)
 		}
 		r.close(1)
