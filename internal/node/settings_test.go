@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/klamm-io/klamm/internal/config"
+	"github.com/klamm-io/klamm/internal/coordinator/group"
 	"github.com/klamm-io/klamm/internal/logdir"
 )
 
@@ -62,5 +63,41 @@ func TestCompactionOfATopic(t *testing.T) {
 	c = logConfig(tv)
 	if !c.Compact || c.Delete || c.DirtyRatio != 0.75 || c.DeleteRetention != 4*time.Second || c.MinCompactionLag != 5*time.Second || c.MaxCompactionLag != 6*time.Second {
 		t.Fatalf("%+v", c)
+	}
+}
+
+// The keys group.consumer.* reach the group coordinator.
+func TestConsumerGroupConfig(t *testing.T) {
+	of := func(props map[string]string) group.Config {
+		t.Helper()
+		n, _, err := config.NewNode(props)
+		if err != nil {
+			t.Fatal(config.Explain(err))
+		}
+		v, err := n.Layers(nil, nil).Broker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return groupConfig(v)
+	}
+	got := of(map[string]string{
+		"group.consumer.session.timeout.ms": "30000", "group.consumer.min.session.timeout.ms": "20000", "group.consumer.max.session.timeout.ms": "40000",
+		"group.consumer.heartbeat.interval.ms": "2000", "group.consumer.min.heartbeat.interval.ms": "1000", "group.consumer.max.heartbeat.interval.ms": "3000",
+		"group.consumer.assignment.interval.ms": "0", "group.consumer.min.assignment.interval.ms": "0", "group.consumer.max.assignment.interval.ms": "4000",
+		"group.consumer.max.size": "7", "group.consumer.assignors": "range", "group.consumer.migration.policy": "upgrade",
+		"group.consumer.regex.refresh.interval.ms": "11000",
+	})
+	want := of(nil)
+	want.ConsumerSessionTimeout, want.MinConsumerSessionTimeout, want.MaxConsumerSessionTimeout = 30*time.Second, 20*time.Second, 40*time.Second
+	want.HeartbeatInterval, want.MinHeartbeatInterval, want.MaxHeartbeatInterval = 2*time.Second, time.Second, 3*time.Second
+	want.AssignmentInterval, want.MaxAssignmentInterval = -1, 4*time.Second // a negative one means none
+	want.ConsumerMaxSize, want.Assignors, want.MigrationPolicy, want.RegexRefreshInterval = 7, []string{"range"}, group.MigrateUp, 11*time.Second
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	for policy, want := range map[string]group.MigrationPolicy{"Bidirectional": group.MigrateBoth, "DISABLED": group.MigrateNone, "downgrade": group.MigrateDown} {
+		if got := of(map[string]string{"group.consumer.migration.policy": policy}).MigrationPolicy; got != want {
+			t.Fatalf("%s is %d", policy, got)
+		}
 	}
 }

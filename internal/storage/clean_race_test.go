@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/record"
 )
 
-// TestCompactionBeside compacts while others append, read from the beginning, flush and remove what was replaced. Every
+// TestCompactionBeside compacts, three times at least, while others append, read from the beginning, flush and remove what was replaced. Every
 // reader that reads to the end sees each key go up only, and the value of each that was the last when it began, or a later
 // one.
 func TestCompactionBeside(t *testing.T) {
@@ -36,13 +37,13 @@ func TestCompactionBeside(t *testing.T) {
 			}
 		})
 	}
-	cleaned := 0
+	var cleaned atomic.Int64
 	c := NewCleaner(CleanerOptions{MapBytes: 40 * slotSize, BufferBytes: 1000})
 	loop(func() error {
 		d, err := l.CleanableOffsets(t0)
 		if err == nil && d.DirtyBytes > 0 {
 			if _, err = l.Clean(c, CleanOptions{Cleanable: d, Now: t0}); err == nil {
-				cleaned++
+				cleaned.Add(1)
 			}
 		}
 		return err
@@ -56,7 +57,7 @@ func TestCompactionBeside(t *testing.T) {
 		l.CloseIdle()
 		return err
 	})
-	for round := range rounds {
+	for round := 0; round < rounds || cleaned.Load() < 3; round++ {
 		b := codecs.NewBuilder()
 		for key := range keys {
 			b.Add(t0.UnixMilli(), fmt.Appendf(nil, "%d", key), fmt.Appendf(nil, "%08d", round), nil)
@@ -71,10 +72,7 @@ func TestCompactionBeside(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if cleaned == 0 {
-		t.Fatal("nothing was compacted")
-	}
-	t.Logf("%d compactions; %d segments, %d bytes", cleaned, l.SegmentCount(), l.Size())
+	t.Logf("%d compactions; %d segments, %d bytes", cleaned.Load(), l.SegmentCount(), l.Size())
 }
 
 // readUp reads a log from the beginning to the end that it has at first.

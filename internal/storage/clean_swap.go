@@ -123,6 +123,9 @@ func (l *Log) finishReplace(old []*segment, s *segment, now time.Time) error {
 	for i, o := range old {
 		for _, f := range o.files() {
 			name := f.h.name() + suffixDeleted
+			if err := l.makeRoom(name); err != nil {
+				return err
+			}
 			err := f.h.rename(name)
 			if errors.Is(err, fs.ErrNotExist) {
 				f.h.moved(name) // or its reader would find the new segment's

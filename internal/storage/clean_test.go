@@ -129,6 +129,38 @@ func TestCleanKeepsLastBatches(t *testing.T) {
 	mustAppend(t, l, pairs(7, 2, 3, false, "e", "1"), AppendOptions{})
 }
 
+// A segment that is compacted again while the file of the first compaction waits for its removal: both have the same name
+// then, and a reader with the older view must not be shown the newer file.
+func TestCleanTwiceBesideAnOldView(t *testing.T) {
+	_, o, l := compact(t)
+	o.Config.FileDeleteDelay = time.Hour
+	l.SetConfig(o.Config)
+	for i := range 3 {
+		mustAppend(t, l, pairs(-1, -1, -1, false, "a", fmt.Sprint(i), "b", fmt.Sprint(i)), AppendOptions{Origin: RaftLeader})
+	}
+	if err := l.Roll(t0); err != nil {
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(l.View().LogEnd)
+	old := l.View()
+	cleanAll(t, l, t0)
+	mustAppend(t, l, pairs(-1, -1, -1, false, "a", "3"), AppendOptions{Origin: RaftLeader})
+	cleanAll(t, l, t0)
+	s, err := old.Read(0, 1<<20, HighWatermark, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	b, err := s.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if batch, _, err := record.Next(b); err != nil || batch.LastOffset() < 3 {
+		t.Fatalf("%v, %v", batch, err)
+	}
+}
+
+
 func removeSnapshots(t testing.TB, m *vfs.Mem, dir string) {
 	t.Helper()
 	names, err := m.List(dir)

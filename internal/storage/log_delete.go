@@ -13,7 +13,10 @@ func (l *Log) discard(s *segment, now time.Time) error {
 	due := now.Add(l.config.Load().FileDeleteDelay)
 	var errs []error
 	for _, f := range s.files() {
-		err := f.h.rename(f.h.name() + suffixDeleted)
+		err := l.makeRoom(f.h.name() + suffixDeleted)
+		if err == nil {
+			err = f.h.rename(f.h.name() + suffixDeleted)
+		}
 		if err == nil {
 			l.deleted = append(l.deleted, deletedFile{f.h, f.h.name(), due})
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -23,6 +26,23 @@ func (l *Log) discard(s *segment, now time.Time) error {
 	}
 	errs = append(errs, l.discardSnapshot(s.base, due))
 	return errors.Join(errs...)
+}
+
+// makeRoom removes a file that waits for its removal under this name, because another one gets it: a segment was compacted
+// again before file.delete.delay.ms was over. Whoever reads it goes on; nobody else may take the new file for it.
+func (l *Log) makeRoom(name string) error {
+	i := slices.IndexFunc(l.deleted, func(d deletedFile) bool { return d.at == name })
+	if i < 0 {
+		return nil
+	}
+	if h := l.deleted[i].h; h != nil {
+		h.retire()
+	}
+	if err := removeIfThere(l.fs, name); err != nil {
+		return l.fileError(name, err)
+	}
+	l.deleted = slices.Delete(l.deleted, i, i+1)
+	return nil
 }
 
 func (l *Log) discardSnapshot(offset int64, due time.Time) error {

@@ -241,6 +241,14 @@ func (v *View) Epochs() []Epoch { return v.epochs }
 // Aborted lists the aborted transactions that touch the offsets from from on and below to, as a read_committed
 // consumer needs them.
 func (v *View) Aborted(from, to int64) ([]schema.AbortedTxn, error) {
+	list, err := v.aborted(from, to)
+	if now := v.log.View(); errors.Is(err, errRetired) && now != v { // as in Read
+		return now.aborted(from, to)
+	}
+	return list, err
+}
+
+func (v *View) aborted(from, to int64) ([]schema.AbortedTxn, error) {
 	var out []schema.AbortedTxn
 	for i := max(v.floor(from), 0); i < len(v.segments); i++ {
 		_, x, _, err := v.of(i)
