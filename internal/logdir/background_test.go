@@ -380,6 +380,7 @@ func TestCloseWhileAllWorks(t *testing.T) {
 					r.d.Appended(l, a)
 					ends[w] = a.LastOffset + 1
 					l.SetHighWatermark(a.LastOffset + 1)
+					r.d.Info()
 					switch i % 50 {
 					case 10:
 						r.d.SetTopicConfig(name, storage.Config{Compact: i%100 == 10, Delete: true, RetentionAge: -1, RetentionBytes: int64(10_000 * (i % 3)), SegmentBytes: 4000, FlushAge: time.Duration(i) * time.Millisecond})
@@ -391,7 +392,6 @@ func TestCloseWhileAllWorks(t *testing.T) {
 							err = r.d.Delete(topic(other), 1)
 						}
 					case 40:
-						r.d.Info()
 						r.d.SetIntervals(r.c.Intervals)
 					}
 				}
@@ -403,6 +403,9 @@ func TestCloseWhileAllWorks(t *testing.T) {
 		time.Sleep(time.Duration(20+10*seed) * time.Millisecond)
 		err := r.d.Close(int64(seed))
 		r.ops.Reset()
+		if info := r.d.Info(); info[1].Total != -1 || info[1].Free != -1 {
+			t.Fatalf("after Close a disk is asked for its room: %+v", info[1])
+		}
 		close(stop)
 		wg.Wait()
 		if err != nil {

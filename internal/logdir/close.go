@@ -23,6 +23,9 @@ func (d *Dirs) Close(brokerEpoch int64) error {
 	}
 	reached := d.phase
 	d.phase = closed
+	d.asking.Lock()
+	d.left = true
+	d.asking.Unlock()
 	d.halt()
 	d.flushQueued(true)
 	d.gravesMu.Lock()

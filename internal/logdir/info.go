@@ -11,7 +11,7 @@ type DirInfo struct {
 	Path  string
 	ID    schema.UUID
 	Err   error // the disk's first error while the node ran, nil if there was none
-	Total int64 // bytes of the file system; -1 if unknown
+	Total int64 // bytes of the file system; -1 if unknown, and after Close
 	Free  int64
 	Logs  []LogInfo // by topic and partition
 }
@@ -31,12 +31,23 @@ func (d *Dirs) Info() []DirInfo {
 	out := make([]DirInfo, len(d.dirs))
 	for i, dir := range d.dirs {
 		out[i] = d.describe(dir)
-		out[i].Total, out[i].Free = -1, -1
-		if u, err := d.c.FS.Usage(dir.path); err == nil {
-			out[i].Total, out[i].Free = u.Total, u.Free
-		}
+		out[i].Total, out[i].Free = d.room(dir)
 	}
 	return out
+}
+
+// room asks for a disk's size and what is free of it; -1 if it does not say, or the directories are no longer ours to ask.
+func (d *Dirs) room(dir *directory) (total, free int64) {
+	d.asking.RLock()
+	defer d.asking.RUnlock()
+	if d.left {
+		return -1, -1
+	}
+	u, err := d.c.FS.Usage(dir.path)
+	if err != nil {
+		return -1, -1
+	}
+	return u.Total, u.Free
 }
 
 func (d *Dirs) describe(dir *directory) DirInfo {

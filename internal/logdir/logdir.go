@@ -43,6 +43,10 @@ type Dirs struct {
 
 	expiry producerExpiry
 
+	// asking is held while a disk is asked for its room: Close waits for who asks, and nobody asks afterwards. It guards:
+	asking sync.RWMutex
+	left   bool
+
 	background
 }
 
