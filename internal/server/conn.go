@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/wire"
@@ -33,9 +32,11 @@ type Conn struct {
 	done     chan struct{} // closed with the connection
 	wake     chan struct{} // tells the reader that the queue has changed
 
-	// The reader's own. Small frames are read whole with one call; there is no other buffer while idle.
-	in   [512]byte
-	r, w int
+	// The reader's own: in[r:w] is read and not used, and in is nil while that is nothing.
+	in     []byte
+	r, w   int
+	ahead  int // how much to read at once
+	source source
 
 	// For the sweep, in nanoseconds of Config.Now.
 	lastActive atomic.Int64
@@ -55,13 +56,11 @@ type Conn struct {
 	principal   any
 	software    [2]string
 
-	out      sender // the one who set writing owns it
-	try      tryWriter
-	raw      syscall.RawConn
-	rawWrite func(uintptr) bool
-	rawBytes []byte
-	rawN     int
-	rawErr   error
+	// The one who set writing owns these.
+	out        sender
+	try        tryWriter
+	socket     socket
+	noSendfile bool // it was tried in vain
 }
 
 // ID is unique in the life of a Server.
@@ -192,6 +191,7 @@ func (c *Conn) read() {
 	if c.s.draining.Load() && (errors.Is(err, errDraining) || isTimeout(err)) {
 		c.await(func() bool { return len(c.queue) == 0 && !c.writing })
 	}
+	c.dropAhead()
 	c.mu.Lock()
 	c.close(err)
 	for c.writing {

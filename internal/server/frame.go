@@ -48,15 +48,15 @@ const (
 	growth     = 16
 )
 
-// fill reads until at least n bytes (at most the size of in) are buffered.
+// fill reads until at least n bytes, a few, are buffered.
 func (c *Conn) fill(n int) error {
 	if c.w-c.r >= n {
 		return nil
 	}
-	copy(c.in[:], c.in[c.r:c.w])
+	copy(c.in, c.in[c.r:c.w])
 	c.r, c.w = 0, c.w-c.r
 	for c.w < n {
-		k, err := c.nc.Read(c.in[c.w:])
+		k, err := c.readAhead()
 		c.w += k
 		if err != nil && c.w < n {
 			if err == io.EOF && c.w > 0 {
@@ -69,10 +69,12 @@ func (c *Conn) fill(n int) error {
 	return nil
 }
 
-// readFull fills b from the small buffer first.
+// readFull fills b from the buffer first.
 func (c *Conn) readFull(b []byte) error {
 	n := copy(b, c.in[c.r:c.w])
-	c.r += n
+	if c.r += n; c.r == c.w {
+		c.dropAhead()
+	}
 	for n < len(b) {
 		k, err := c.nc.Read(b[n:])
 		n += k
@@ -117,6 +119,10 @@ func (c *Conn) readFrame() (*frame, error) {
 		return nil, fmt.Errorf("%w: %s of %d bytes, at most %d", wire.ErrTooLarge, api.Name, size, api.MaxFrame)
 	}
 	c.r += 4
+	c.ahead = aheadBytes
+	if size > aheadBytes-4 {
+		c.ahead = aheadLeast // the next one is likely to be as large, and goes to its frame without a copy
+	}
 	pooled := key == wire.KeyProduce
 	f := newFrame(min(size, firstBytes), pooled)
 	if err := c.readFull(f.b); err != nil {
@@ -132,7 +138,11 @@ func (c *Conn) readFrame() (*frame, error) {
 		c.begin(size)
 	}
 	for have := len(f.b); have < size; have = len(f.b) {
-		next := newFrame(min(size, have*growth), pooled)
+		grown := have * growth
+		if size <= 2*grown {
+			grown = size // what comes last is not moved once more for a small rest
+		}
+		next := newFrame(grown, pooled)
 		copy(next.b, f.b)
 		f.free()
 		f = next

@@ -150,7 +150,7 @@ func (s *Server) tune(c *Conn) {
 		_ = tcp.SetReadBuffer(s.config.ReceiveBuffer)
 	}
 	if raw, err := tcp.SyscallConn(); err == nil {
-		c.raw = raw
+		c.socket.raw, c.source.raw = raw, raw
 	}
 }
 

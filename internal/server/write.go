@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -16,7 +17,8 @@ var errWouldBlock = errors.New("the socket takes no more now")
 
 const (
 	chunkBytes = 64 << 10 // of a file, read at once; also the buffer in which small parts are gathered
-	smallPart  = 8 << 10  // parts up to here are copied together rather than written alone
+	smallPart  = 8 << 10  // parts of memory up to here are copied together rather than written alone
+	directPart = 16 << 10 // ranges from here on go from file to socket by sendfile; below, one copy costs less than two calls
 	writeBytes = 256 << 10
 )
 
@@ -30,6 +32,8 @@ type sender struct {
 	part    int   // of run[0], the next to load
 	offset  int64 // in that part
 	pending []byte
+	more    bool      // something follows pending for certain
+	direct  vfs.Range // what is left of a range that the system copies itself; it follows pending
 	chunk   *[chunkBytes]byte
 }
 
@@ -37,10 +41,26 @@ type sender struct {
 func (s *sender) send(block bool) error {
 	for {
 		for len(s.pending) > 0 {
-			n, err := s.conn.write(s.pending, block)
+			n, err := s.conn.write(s.pending, s.more, block)
 			s.pending = s.pending[n:]
 			if err != nil {
 				return err
+			}
+		}
+		for s.direct.Length > 0 {
+			n, err := s.conn.writeRange(s.direct, block)
+			s.direct.Offset += n
+			s.direct.Length -= n
+			if err == errNoSendfile {
+				s.offset = s.run[0][s.part].File.Length - s.direct.Length // the rest is read
+				s.conn.noSendfile, s.direct = true, vfs.Range{}
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if s.direct.Length == 0 {
+				s.part++
 			}
 		}
 		more, err := s.load()
@@ -50,7 +70,8 @@ func (s *sender) send(block bool) error {
 	}
 }
 
-// load makes the next bytes pending: a large part of memory as it is, a chunk of a large range, or small ones together.
+// load makes the next bytes pending: a large part of memory as it is, a large range after what stands before it, a
+// chunk of it where the system cannot send it, or small parts together.
 func (s *sender) load() (bool, error) {
 	gathered := 0
 	for len(s.run) > 0 {
@@ -65,47 +86,50 @@ func (s *sender) load() (bool, error) {
 		switch {
 		case p.File.File == nil && (len(p.Bytes) > smallPart || gathered == 0 && s.last()):
 			if gathered > 0 {
-				s.pending = s.chunk[:gathered]
-				return true, nil
+				return s.gathered(gathered, true), nil
 			}
 			s.part++
 			if len(p.Bytes) == 0 {
 				continue
 			}
-			s.pending = p.Bytes
+			s.pending, s.more = p.Bytes, false
 			return true, nil
 		case p.File.File == nil:
 			if gathered+len(p.Bytes) > chunkBytes {
-				s.pending = s.chunk[:gathered]
-				return true, nil
+				return s.gathered(gathered, true), nil
 			}
 			s.part++
 			gathered += copy(s.buffer()[gathered:], p.Bytes)
+		case p.File.Length >= directPart && s.offset == 0 && s.conn.sendsFiles(p.File.File):
+			s.direct = p.File
+			return s.gathered(gathered, true), nil
 		default:
 			if gathered+smallPart > chunkBytes {
-				s.pending = s.chunk[:gathered]
-				return true, nil
+				return s.gathered(gathered, true), nil
 			}
-			n, err := s.writeRange(p.File, gathered)
+			n, err := s.readRange(p.File, gathered)
 			if err != nil {
 				return false, err
 			}
 			gathered += n
 		}
 	}
-	if gathered == 0 {
-		return false, nil
+	return s.gathered(gathered, false) && gathered > 0, nil
+}
+
+// gathered makes the first n bytes of the buffer pending.
+func (s *sender) gathered(n int, more bool) bool {
+	if n > 0 {
+		s.pending, s.more = s.chunk[:n], more
 	}
-	s.pending = s.chunk[:gathered]
-	return true, nil
+	return true
 }
 
 // last tells whether nothing follows the part to load, so that gathering would be in vain.
 func (s *sender) last() bool { return len(s.run) == 1 && s.part == len(s.run[0])-1 }
 
-// writeRange brings the next bytes of a range on their way: it reads as many as fit behind those gathered already.
-// This is the one place that knows how file bytes reach a socket.
-func (s *sender) writeRange(r vfs.Range, gathered int) (int, error) {
+// readRange reads the next bytes of a range: as many as fit behind those gathered already.
+func (s *sender) readRange(r vfs.Range, gathered int) (int, error) {
 	n := min(r.Length-s.offset, int64(chunkBytes-gathered))
 	b := s.buffer()[gathered:][:n]
 	k, err := r.File.ReadAt(b, r.Offset+s.offset)
@@ -113,12 +137,16 @@ func (s *sender) writeRange(r vfs.Range, gathered int) (int, error) {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, fmt.Errorf("answer refers to %d bytes at %d of %s: %w", r.Length, r.Offset, r.File.Name(), err)
+		return 0, cutShort(r, err)
 	}
 	if s.offset += n; s.offset == r.Length {
 		s.part, s.offset = s.part+1, 0
 	}
 	return int(n), nil
+}
+
+func cutShort(r vfs.Range, err error) error {
+	return fmt.Errorf("answer refers to %d bytes at %d of %s: %w", r.Length, r.Offset, r.File.Name(), err)
 }
 
 func (s *sender) buffer() *[chunkBytes]byte {
@@ -134,7 +162,7 @@ func (s *sender) end() {
 		r.Release()
 		s.run[i] = nil
 	}
-	s.run, s.part, s.offset, s.pending = s.run[:0], 0, 0, nil
+	s.run, s.part, s.offset, s.pending, s.direct = s.run[:0], 0, 0, nil, vfs.Range{}
 	if s.chunk != nil {
 		chunks.Put(s.chunk)
 		s.chunk = nil
@@ -147,10 +175,16 @@ type tryWriter interface {
 	TryWrite(b []byte) (int, error)
 }
 
-// write writes b or, without block, as much of it as the socket takes at once. Deadlines are set only where the
-// socket is full: the usual answer costs one system call.
-func (c *Conn) write(b []byte, block bool) (int, error) {
-	n, err := c.tryWrite(b)
+// write writes b or, without block, as much of it as the socket takes at once. With more, the system may wait for what
+// follows before it sends the last packet. Deadlines are set only where the socket is full: the usual answer costs one
+// system call.
+func (c *Conn) write(b []byte, more, block bool) (n int, err error) {
+	switch {
+	case c.try != nil:
+		n, err = c.try.TryWrite(b)
+	case c.socket.raw != nil:
+		n, err = c.socket.write(b, more, false)
+	}
 	c.s.stats.bytesOut.Add(int64(n))
 	if err != nil || n == len(b) {
 		return n, err
@@ -160,48 +194,67 @@ func (c *Conn) write(b []byte, block bool) (int, error) {
 	}
 	defer func() { _ = c.nc.SetWriteDeadline(noDeadline) }()
 	for n < len(b) {
-		if err := c.nc.SetWriteDeadline(time.Now().Add(c.s.config.WriteStall)); err != nil {
-			return n, err
-		}
-		k, err := c.nc.Write(b[n:min(n+writeBytes, len(b))])
-		n += k
-		c.s.stats.bytesOut.Add(int64(k))
-		if err != nil {
-			if isTimeout(err) {
-				c.s.stats.cutSlow.Add(1)
-				err = fmt.Errorf("client took nothing for %v: %w", c.s.config.WriteStall, err)
+		k, err := c.patiently(func() (int64, error) {
+			if c.socket.raw != nil {
+				k, err := c.socket.write(b[n:], more, true)
+				return int64(k), err
 			}
+			k, err := c.nc.Write(b[n:min(n+writeBytes, len(b))])
+			return int64(k), err
+		})
+		n += int(k)
+		if err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
-func (c *Conn) tryWrite(b []byte) (int, error) {
-	switch {
-	case c.try != nil:
-		return c.try.TryWrite(b)
-	case c.raw == nil:
-		return 0, nil
+// writeRange has the system copy a range from its file to the socket, as much as the socket takes or, with block, all
+// of it. The range's reference keeps the file open; its offset is explicit, so any number of connections may send one
+// file. The error is errNoSendfile where the file system cannot do that.
+func (c *Conn) writeRange(r vfs.Range, block bool) (int64, error) {
+	file, err := r.File.(fileConn).SyscallConn()
+	if err != nil {
+		return 0, cutShort(r, err)
 	}
-	c.rawBytes, c.rawN, c.rawErr = b, 0, nil
-	if c.rawWrite == nil {
-		c.rawWrite = func(fd uintptr) bool {
-			for {
-				c.rawN, c.rawErr = syscall.Write(int(fd), c.rawBytes)
-				if c.rawErr != syscall.EINTR {
-					return true
-				}
-			}
+	n, err := c.socket.sendfile(file, r.Offset, r.Length, false)
+	c.s.stats.bytesOut.Add(n)
+	if err != nil || n == r.Length {
+		return n, fileError(r, err)
+	}
+	if !block {
+		return n, errWouldBlock
+	}
+	defer func() { _ = c.nc.SetWriteDeadline(noDeadline) }()
+	for n < r.Length {
+		k, err := c.patiently(func() (int64, error) { return c.socket.sendfile(file, r.Offset+n, r.Length-n, true) })
+		n += k
+		if err != nil {
+			return n, fileError(r, err)
 		}
 	}
-	err := c.raw.Write(c.rawWrite)
-	c.rawBytes = nil
-	if err == nil {
-		err = c.rawErr
+	return n, nil
+}
+
+// fileError tells what went wrong with the file from what went wrong with the client.
+func fileError(r vfs.Range, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EIO) || errors.Is(err, os.ErrClosed) {
+		return cutShort(r, err)
 	}
-	if err == syscall.EAGAIN {
-		err = nil
+	return err
+}
+
+// patiently lets f wait for the socket until the client has taken nothing for WriteStall.
+func (c *Conn) patiently(f func() (int64, error)) (int64, error) {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.s.config.WriteStall)); err != nil {
+		return 0, err
 	}
-	return max(c.rawN, 0), err
+	n, err := f()
+	c.s.stats.bytesOut.Add(n)
+	if err != nil && isTimeout(err) {
+		c.s.stats.cutSlow.Add(1)
+		err = fmt.Errorf("client took nothing for %v: %w", c.s.config.WriteStall, err)
+	}
+	return n, err
 }
