@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,20 +20,35 @@ import (
 // broker is a running process that takes Kafka's clients. Both kinds take the same arguments.
 type broker struct {
 	name    string
+	command []string
+	dir     string
 	address string
 	cmd     *exec.Cmd
 	ended   chan error
 }
 
+// startBroker starts one with its data and its output in dir. It answers when this returns.
 func startBroker(ctx context.Context, name string, command []string, dir string) (*broker, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	args := append(command[1:], "--override", "listeners=PLAINTEXT://"+address, "--override", "log.dirs="+filepath.Join(dir, "data"))
+	b, err := launch(name, command, dir, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.await(ctx); err != nil {
+		b.stop()
+		return nil, fmt.Errorf("%s did not start: %w\n%s", name, err, b.said())
+	}
+	return b, nil
+}
+
+func launch(name string, command []string, dir, address string) (*broker, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	args := append(slices.Clone(command[1:]), "--override", "listeners=PLAINTEXT://"+address, "--override", "log.dirs="+filepath.Join(dir, "data"))
 	cmd := exec.Command(command[0], args...)
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -44,14 +60,16 @@ func startBroker(ctx context.Context, name string, command []string, dir string)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	b := &broker{name: name, address: address, cmd: cmd, ended: make(chan error, 1)}
+	b := &broker{name: name, command: command, dir: dir, address: address, cmd: cmd, ended: make(chan error, 1)}
 	go func() { b.ended <- cmd.Wait() }()
-	if err := b.await(ctx); err != nil {
-		text, _ := os.ReadFile(log.Name())
-		b.stop()
-		return nil, fmt.Errorf("%s did not start: %w\n%s", name, err, tail(string(text), 20))
-	}
 	return b, nil
+}
+
+// said is the end of what the process wrote.
+func (b *broker) said() string {
+	raw, _ := os.ReadFile(filepath.Join(b.dir, "log"))
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
 func freeAddress() (string, error) {
@@ -90,10 +108,12 @@ func (b *broker) await(ctx context.Context) error {
 func (b *broker) stop() {
 	_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGTERM)
 	select {
-	case <-b.ended:
+	case err := <-b.ended:
+		b.ended <- err
 	case <-time.After(30 * time.Second):
 		_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL)
-		<-b.ended
+		err := <-b.ended
+		b.ended <- err
 	}
 }
 
@@ -126,27 +146,4 @@ func (b *broker) rss() float64 {
 		}
 	}
 	return 0
-}
-
-// busy is the seconds that all processors have spent on anything but idling, since boot.
-func busy() float64 {
-	raw, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	first, _, _ := strings.Cut(string(raw), "\n")
-	var sum float64
-	for i, f := range strings.Fields(first)[1:] {
-		if i == 3 || i == 4 || i > 7 { // idle, waiting for disks, guests (counted already)
-			continue
-		}
-		n, _ := strconv.ParseFloat(f, 64)
-		sum += n
-	}
-	return sum / ticksPerSecond
-}
-
-func tail(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -3,7 +3,8 @@
 // with whatever else the machine does, ratios of CPU much less. Both brokers live through the whole run; the JVM gets a
 // warm-up that is not counted.
 //
-// A leg during which other programs used more than 15 % of the machine is measured again, at most twice.
+// A leg during which other programs used more than 15 % of the machine is measured again, at most --again times; the
+// result says how much they used.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +25,8 @@ type settings struct {
 	klamm  string
 	kafka  string
 	self   bool
+	alone  bool
+	again  int
 	out    string
 	warmup int64
 	bytes  int64
@@ -35,6 +39,8 @@ func main() {
 	flag.StringVar(&s.klamm, "klamm", "bin/klamm", "Klamm's binary")
 	flag.StringVar(&s.kafka, "kafka", "test/kafka/kafka.sh", "the launcher of Apache Kafka")
 	flag.BoolVar(&s.self, "self", false, "measure Apache Kafka against itself: the harness's own error")
+	flag.BoolVar(&s.alone, "alone", false, "measure Klamm alone, to compare two states of it")
+	flag.IntVar(&s.again, "again", 2, "how often a disturbed leg is measured again")
 	flag.StringVar(&s.out, "json", "", "also write the result to this file")
 	flag.Int64Var(&s.warmup, "warmup", 2_000_000, "records that warm the brokers up, not counted")
 	flag.Int64Var(&s.bytes, "bytes", 1<<30, "bytes of records in a leg")
@@ -53,56 +59,33 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	a, err := startBroker(ctx, "Apache Kafka", []string{s.kafka, "serve"}, filepath.Join(dir, "a"))
-	if err != nil {
-		return err
+	var brokers []*broker
+	for i, k := range kinds(s) {
+		b, err := startBroker(ctx, k.name, k.command, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return err
+		}
+		defer b.stop()
+		brokers = append(brokers, b)
 	}
-	defer a.stop()
-	second := []string{s.klamm, "start"}
-	name := "Klamm"
-	if s.self {
-		second, name = []string{s.kafka, "serve"}, "Apache Kafka again"
-	}
-	b, err := startBroker(ctx, name, second, filepath.Join(dir, "b"))
-	if err != nil {
-		return err
-	}
-	defer b.stop()
-	for _, x := range []*broker{a, b} {
-		fmt.Fprintf(os.Stderr, "warming %s up with %d records\n", x.name, s.warmup)
-		if err := warm(ctx, x, s.warmup); err != nil {
-			return fmt.Errorf("warming %s up: %w", x.name, err)
+	for _, b := range brokers {
+		fmt.Fprintf(os.Stderr, "warming %s up with %d records\n", b.name, s.warmup)
+		if err := warm(ctx, b, s.warmup); err != nil {
+			return fmt.Errorf("warming %s up: %w", b.name, err)
 		}
 	}
 	var results []result
 	for _, r := range rows() {
-		if s.rows != "" && !strings.Contains(","+s.rows+",", ","+r.name+",") {
+		if s.rows != "" && !slices.Contains(strings.Split(s.rows, ","), r.name) {
 			continue
 		}
-		res := result{Row: r.name, Unit: r.unit, Title: r.title}
-		for i := range s.pairs {
-			order := []*broker{a, b}
-			if i%2 == 1 {
-				order = []*broker{b, a}
-			}
-			var p pair
-			for _, x := range order {
-				f, err := leg(ctx, r, x, s.bytes)
-				if err != nil {
-					return fmt.Errorf("%s on %s: %w", r.name, x.name, err)
-				}
-				if x == a {
-					p.A = f
-				} else {
-					p.B = f
-				}
-			}
-			fmt.Fprintf(os.Stderr, "%-12s pair %d of %d: %s %.3f, %s %.3f %s, ratio %.2f\n", r.name, i+1, s.pairs, a.name, p.A.CPU, b.name, p.B.CPU, r.unit, p.ratio())
-			res.Pairs = append(res.Pairs, p)
+		res, err := measure(ctx, r, brokers, s)
+		if err != nil {
+			return err
 		}
 		results = append(results, res)
 	}
-	report(os.Stdout, a, b, results)
+	report(os.Stdout, brokers, results)
 	if s.out == "" {
 		return nil
 	}
@@ -111,4 +94,46 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	return os.WriteFile(s.out, append(raw, '\n'), 0o644)
+}
+
+type kind struct {
+	name    string
+	command []string
+}
+
+// kinds are who is measured: the first one is what the others are divided by.
+func kinds(s settings) []kind {
+	kafka, klamm := kind{"Apache Kafka", []string{s.kafka, "serve"}}, kind{"Klamm", []string{s.klamm, "start"}}
+	switch {
+	case s.alone:
+		return []kind{klamm}
+	case s.self:
+		return []kind{kafka, {"Apache Kafka again", kafka.command}}
+	}
+	return []kind{kafka, klamm}
+}
+
+// measure runs the legs of a row, every other time in reverse.
+func measure(ctx context.Context, r row, brokers []*broker, s settings) (result, error) {
+	res := result{Row: r.name, Units: r.units, Title: r.title, Goals: r.goal}
+	for i := range s.pairs {
+		legs := make([]figure, len(brokers))
+		for k := range brokers {
+			if i%2 == 1 {
+				k = len(brokers) - 1 - k
+			}
+			f, err := measured(ctx, r, brokers[k], s)
+			if err != nil {
+				return res, fmt.Errorf("%s on %s: %w", r.name, brokers[k].name, err)
+			}
+			legs[k] = f
+		}
+		fmt.Fprintf(os.Stderr, "%-12s %d of %d:", r.name, i+1, s.pairs)
+		for k, f := range legs {
+			fmt.Fprintf(os.Stderr, " %s %.3f (%.0f %% foreign, %.0f %% stolen)", brokers[k].name, f.Values, 100*f.Foreign, 100*f.Stolen)
+		}
+		fmt.Fprintln(os.Stderr)
+		res.Legs = append(res.Legs, legs)
+	}
+	return res, nil
 }

@@ -7,52 +7,68 @@ import (
 	"slices"
 )
 
-// pair is two legs that ran one after the other.
-type pair struct {
-	A figure `json:"kafka"`
-	B figure `json:"klamm"`
-}
-
-func (p pair) ratio() float64 { return p.B.CPU / p.A.CPU }
-
 type result struct {
-	Row   string `json:"row"`
-	Title string `json:"title"`
-	Unit  string `json:"unit"`
-	Pairs []pair `json:"pairs"`
+	Row   string     `json:"row"`
+	Title string     `json:"title"`
+	Units []string   `json:"units"`
+	Goals []float64  `json:"goals"`
+	Legs  [][]figure `json:"legs"` // by repetition, then by broker
 }
 
 func processors() int { return runtime.NumCPU() }
 
-// report prints one line a row: medians, and the ratio with its spread.
-func report(w io.Writer, a, b *broker, results []result) {
-	fmt.Fprintf(w, "\n| row | unit | %s | %s | ratio | min to max | MiB/s | RSS MiB |\n|---|---|---|---|---|---|---|---|\n", a.name, b.name)
+// report prints one line for each thing that a row shows: medians, and the ratio of the pairs with its spread.
+func report(w io.Writer, brokers []*broker, results []result) {
+	fmt.Fprint(w, "\n| row | unit |")
+	for _, b := range brokers {
+		fmt.Fprintf(w, " %s |", b.name)
+	}
+	fmt.Fprint(w, " ratio | min to max | goal | MiB/s | RSS MiB | foreign |\n|---|---|---|---|---|---|---|---|---|")
+	for range len(brokers) - 1 {
+		fmt.Fprint(w, "---|")
+	}
+	fmt.Fprintln(w)
+	last := len(brokers) - 1
 	for _, r := range results {
-		at := func(f func(pair) float64) float64 { return median(r.Pairs, f) }
-		lo, hi := spread(r.Pairs)
-		fmt.Fprintf(w, "| %s | %s | %.2f | %.2f | **%.2f** | %.2f to %.2f | %.0f / %.0f | %.0f / %.0f |\n", r.Title, r.Unit,
-			at(func(p pair) float64 { return p.A.CPU }), at(func(p pair) float64 { return p.B.CPU }), at(pair.ratio), lo, hi,
-			at(func(p pair) float64 { return p.A.Rate }), at(func(p pair) float64 { return p.B.Rate }),
-			at(func(p pair) float64 { return p.A.RSS }), at(func(p pair) float64 { return p.B.RSS }))
+		for i, unit := range r.Units {
+			fmt.Fprintf(w, "| %s | %s |", r.Title, unit)
+			for k := range brokers {
+				fmt.Fprintf(w, " %.2f |", median(r.Legs, func(l []figure) float64 { return l[k].Values[i] }))
+			}
+			var ratios []float64
+			for _, l := range r.Legs {
+				ratios = append(ratios, l[last].Values[i]/l[0].Values[i])
+			}
+			fmt.Fprintf(w, " **%.2f** | %.2f to %.2f | %.2f |", middle(ratios), slices.Min(ratios), slices.Max(ratios), r.Goals[i])
+			pair := func(f func(figure) float64, scale float64) {
+				for k := range brokers {
+					if k > 0 {
+						fmt.Fprint(w, " /")
+					}
+					fmt.Fprintf(w, " %.0f", scale*median(r.Legs, func(l []figure) float64 { return f(l[k]) }))
+				}
+				fmt.Fprint(w, " |")
+			}
+			pair(func(f figure) float64 { return f.Rate }, 1)
+			pair(func(f figure) float64 { return f.RSS }, 1)
+			pair(func(f figure) float64 { return f.Foreign }, 100)
+			fmt.Fprintln(w)
+		}
 	}
 }
 
-func median(ps []pair, f func(pair) float64) float64 {
+func median(legs [][]figure, f func([]figure) float64) float64 {
 	var v []float64
-	for _, p := range ps {
-		v = append(v, f(p))
+	for _, l := range legs {
+		v = append(v, f(l))
 	}
-	slices.Sort(v)
+	return middle(v)
+}
+
+func middle(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
 	if n := len(v); n%2 == 0 {
 		return (v[n/2-1] + v[n/2]) / 2
 	}
 	return v[len(v)/2]
-}
-
-func spread(ps []pair) (lo, hi float64) {
-	lo, hi = ps[0].ratio(), ps[0].ratio()
-	for _, p := range ps {
-		lo, hi = min(lo, p.ratio()), max(hi, p.ratio())
-	}
-	return lo, hi
 }

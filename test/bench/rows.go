@@ -10,194 +10,211 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/klamm-io/klamm/internal/record"
 )
 
 // row is one thing that is measured.
 type row struct {
 	name  string
 	title string
-	unit  string // of CPU
-	// prepare makes what the leg needs; it is not measured. run does n bytes of work.
-	prepare func(ctx context.Context, b *broker, topic string, n int64) error
-	run     func(ctx context.Context, b *broker, topic string, n int64) error
+	units []string // of what a leg shows, one for each of figure.Values
+	goal  []float64
+	leg   func(ctx context.Context, b *broker, n int64) (figure, error)
 }
 
+const (
+	perGiB     = "CPU-s/GiB"
+	perMillion = "CPU-s/M requests"
+)
+
+// rows are all of them. Limits are those of Apache's clients: 1 MiB for a batch, and what a consumer fetches.
 func rows() []row {
-	create := func(ctx context.Context, b *broker, topic string, _ int64) error { return makeTopic(ctx, b, topic, 16) }
+	full := producing{size: 1 << 10, batch: 1<<20 - 1024, acks: 1, clients: 4, window: 2}
+	with := func(change func(*producing)) producing {
+		p := full
+		change(&p)
+		return p
+	}
+	one := func(clients int) producing { return producing{size: 1 << 10, acks: 1, clients: clients, window: 1} }
 	return []row{
-		{"produce-1k", "produce 1 KiB, acks=1, 16 partitions, batches of up to 1 MiB", "CPU-s/GiB", create,
-			func(ctx context.Context, b *broker, topic string, n int64) error {
-				return produce(ctx, b, topic, 1024, n)
+		bytesRow("produce-1k", "produce 1 KiB, acks=1, 16 partitions, 1 MiB batches", 0.55, full),
+		bytesRow("produce-100", "produce 100 B, likewise", 0.45, with(func(p *producing) { p.size = 100 })),
+		bytesRow("produce-10k", "produce 10 KiB, likewise", 0.7, with(func(p *producing) { p.size = 10 << 10 })),
+		bytesRow("produce-16k", "produce 1 KiB, 16 KiB batches, each a request", 0.6, with(func(p *producing) { p.batch, p.window = 16<<10, 5 })),
+		bytesRow("produce-lz4", "produce JSON of 1 KiB, lz4, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.LZ4 })),
+		bytesRow("produce-zstd", "produce JSON of 1 KiB, zstd, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.Zstd })),
+		{"consume", "consume 1 KiB from the page cache, 16 partitions, 1 MiB of each at once", []string{perGiB}, []float64{0.5},
+			func(ctx context.Context, b *broker, n int64) (figure, error) { return consumeLeg(ctx, b, full, n) }},
+		{"consume-16k", "consume 1 KiB in batches of 16 KiB, likewise", []string{perGiB}, []float64{0.5},
+			func(ctx context.Context, b *broker, n int64) (figure, error) {
+				return consumeLeg(ctx, b, with(func(p *producing) { p.batch, p.window = 16<<10, 5 }), n)
 			}},
-		{"consume", "consume 1 KiB records from the page cache, 16 partitions", "CPU-s/GiB",
-			func(ctx context.Context, b *broker, topic string, n int64) error {
-				if err := makeTopic(ctx, b, topic, 16); err != nil {
-					return err
-				}
-				return produce(ctx, b, topic, 1024, n)
-			},
-			func(ctx context.Context, b *broker, topic string, n int64) error {
-				return consume(ctx, b, topic, n/1024)
-			}},
+		requestsRow("requests-1", "one record of 1 KiB a request, acks=1, 1 connection", 0.4, one(1)),
+		requestsRow("requests-16", "likewise, 16 connections", 0.4, one(16)),
+		requestsRow("requests-100", "likewise, 100 connections", 0.4, one(100)),
+		{"latency", "end to end, 1 KiB at 1,000 records/s, acks=all, linger 0", []string{"ms p50", "ms p99"}, []float64{0.4, 0.3}, latencyLeg},
+		{"start", "start of a formatted directory", []string{"ms to the first acknowledged record", "MiB RSS, idle for 3 s"}, []float64{0.06, 0.12}, startLeg},
 	}
 }
 
 // figure is what a leg showed.
 type figure struct {
-	CPU     float64 `json:"cpu"`     // in the row's unit
-	Rate    float64 `json:"mib_s"`   // MiB/s
-	Client  float64 `json:"client"`  // the client's CPU seconds
-	Foreign float64 `json:"foreign"` // share of the machine that other programs used
-	RSS     float64 `json:"rss_mib"`
+	Values  []float64 `json:"values"` // in the row's units
+	Seconds float64   `json:"seconds"`
+	Rate    float64   `json:"mib_s,omitempty"`
+	Client  float64   `json:"client_cpu_s"`
+	Foreign float64   `json:"foreign"` // share of the machine that other programs used
+	Stolen  float64   `json:"stolen"`  // share of the machine that the machine below did not give
+	RSS     float64   `json:"rss_mib"`
+}
+
+func bytesRow(name, title string, goal float64, p producing) row {
+	return row{name, title, []string{perGiB}, []float64{goal}, func(ctx context.Context, b *broker, n int64) (figure, error) {
+		return produceLeg(ctx, b, p, n)
+	}}
+}
+
+func produceLeg(ctx context.Context, b *broker, p producing, n int64) (f figure, err error) {
+	err = withTopic(ctx, b, func(topic string) error {
+		rs := p.requests(topic)
+		count := max(n/rs.payload, 1)
+		if err := prepare(n); err != nil {
+			return err
+		}
+		m, err := begin(b)
+		if err != nil {
+			return err
+		}
+		if err := p.send(ctx, b.address, rs, count); err != nil {
+			return err
+		}
+		cpu, err := m.end(&f)
+		f.bytes(cpu, count*rs.payload)
+		return err
+	})
+	return f, err
+}
+
+func consumeLeg(ctx context.Context, b *broker, p producing, n int64) (f figure, err error) {
+	err = withTopic(ctx, b, func(topic string) error {
+		rs := p.requests(topic)
+		count := max(n/rs.payload, 1)
+		if err := prepare(n); err != nil {
+			return err
+		}
+		if err := p.send(ctx, b.address, rs, count); err != nil {
+			return err
+		}
+		syscall.Sync()
+		m, err := begin(b)
+		if err != nil {
+			return err
+		}
+		if err := consume(ctx, b.address, topic, count*rs.payload); err != nil {
+			return err
+		}
+		cpu, err := m.end(&f)
+		f.bytes(cpu, count*rs.payload)
+		return err
+	})
+	return f, err
+}
+
+func (f *figure) bytes(cpu float64, n int64) {
+	gib := float64(n) / (1 << 30)
+	f.Values, f.Rate = []float64{cpu / gib}, gib*1024/f.Seconds
+}
+
+// requestsRow counts requests: one for every 4 KiB that other rows write.
+func requestsRow(name, title string, goal float64, p producing) row {
+	return row{name, title, []string{perMillion}, []float64{goal}, func(ctx context.Context, b *broker, n int64) (f figure, err error) {
+		err = withTopic(ctx, b, func(topic string) error {
+			rs, count := p.requests(topic), n>>12
+			if err := p.send(ctx, b.address, rs, count/10); err != nil {
+				return err
+			}
+			m, err := begin(b)
+			if err != nil {
+				return err
+			}
+			if err := p.send(ctx, b.address, rs, count); err != nil {
+				return err
+			}
+			cpu, err := m.end(&f)
+			f.Values = []float64{cpu / float64(count) * 1e6}
+			return err
+		})
+		return f, err
+	}}
+}
+
+// prepare makes the machine the same for every leg.
+func prepare(n int64) error {
+	syscall.Sync()
+	return warmMemory(2 * n)
+}
+
+// measured runs a leg, and again where other programs used too much of the machine meanwhile.
+func measured(ctx context.Context, r row, b *broker, s settings) (f figure, err error) {
+	for i := 0; ; i++ {
+		if f, err = r.leg(ctx, b, s.bytes); err != nil || f.Foreign < 0.15 || i == s.again {
+			return f, err
+		}
+		fmt.Fprintf(os.Stderr, "%s on %s: other programs used %.0f %% of the machine; once more\n", r.name, b.name, 100*f.Foreign)
+	}
 }
 
 var topics atomic.Int64
 
-func leg(ctx context.Context, r row, b *broker, n int64) (figure, error) {
-	var f figure
-	for range 3 {
-		topic := fmt.Sprintf("bench-%d", topics.Add(1))
-		if err := r.prepare(ctx, b, topic, n); err != nil {
-			return f, err
-		}
-		syscall.Sync()
-		if err := warmMemory(4 * n); err != nil {
-			return f, err
-		}
-		began, client, all := time.Now(), ownCPU(), busy()
-		before, err := b.cpu()
-		if err != nil {
-			return f, err
-		}
-		if err := r.run(ctx, b, topic, n); err != nil {
-			return f, err
-		}
-		after, err := b.cpu()
-		if err != nil {
-			return f, err
-		}
-		took := time.Since(began).Seconds()
-		gib := float64(n) / (1 << 30)
-		f = figure{CPU: (after - before) / gib, Rate: gib * 1024 / took, Client: ownCPU() - client, RSS: b.rss()}
-		f.Foreign = max(0, busy()-all-f.Client-(after-before)) / took / float64(processors())
-		if err := deleteTopic(ctx, b, topic); err != nil {
-			return f, err
-		}
-		if f.Foreign < 0.15 {
-			break
-		}
-		fmt.Fprintf(os.Stderr, "%s on %s: other programs used %.0f %% of the machine; once more\n", r.name, b.name, 100*f.Foreign)
-	}
-	return f, nil
-}
-
-func makeTopic(ctx context.Context, b *broker, topic string, partitions int32) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
+func withTopic(ctx context.Context, b *broker, f func(topic string) error) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_, err = kadm.NewClient(c).CreateTopic(ctx, partitions, 1, nil, topic)
+	admin, topic := kadm.NewClient(c), fmt.Sprintf("bench-%d", topics.Add(1))
+	if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+		return err
+	}
+	if err := led(ctx, admin, topic); err != nil {
+		return err
+	}
+	if err := f(topic); err != nil {
+		return err
+	}
+	_, err = admin.DeleteTopic(ctx, topic)
 	return err
 }
 
-func deleteTopic(ctx context.Context, b *broker, topic string) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = kadm.NewClient(c).DeleteTopic(ctx, topic)
-	return err
-}
-
-// produce writes n bytes of records of the given size.
-func produce(ctx context.Context, b *broker, topic string, size int, n int64) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.LeaderAck()),
-		kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(5), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(1<<20-1024),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(200_000), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(512<<10, false, false, nil)))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	value := make([]byte, size)
-	for i := range value {
-		value[i] = byte('a' + i%26)
-	}
-	var failed atomic.Pointer[error]
-	for range n / int64(size) {
-		c.Produce(ctx, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed.CompareAndSwap(nil, &err)
-			}
-		})
-		if failed.Load() != nil {
-			break
+// led waits until a topic's partitions have their leader.
+func led(ctx context.Context, admin *kadm.Client, topic string) error {
+	for range 1000 {
+		offsets, err := admin.ListEndOffsets(ctx, topic)
+		if err == nil && offsets.Error() == nil && len(offsets[topic]) == partitions {
+			return nil
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	if err := c.Flush(ctx); err != nil {
-		return err
-	}
-	if e := failed.Load(); e != nil {
-		return *e
-	}
-	return nil
+	return fmt.Errorf("topic %s has no leaders", topic)
 }
 
-// consume reads the given number of records from the start.
-func consume(ctx context.Context, b *broker, topic string, records int64) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxBytes(50<<20), kgo.FetchMaxPartitionBytes(1<<20))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for records > 0 {
-		fetches := c.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
+// warm lets a broker's hot paths run: records of mixed sizes, then reads, then single records.
+func warm(ctx context.Context, b *broker, records int64) error {
+	p := producing{size: 512, batch: 256 << 10, acks: 1, clients: 4, window: 2}
+	err := withTopic(ctx, b, func(topic string) error {
+		rs := p.requests(topic)
+		count := max(records/rs.records, 1)
+		if err := p.send(ctx, b.address, rs, count); err != nil {
 			return err
 		}
-		for _, e := range fetches.Errors() {
-			return e.Err
-		}
-		records -= int64(fetches.NumRecords())
-	}
-	return nil
-}
-
-// warm lets a broker's hot paths run: records of mixed sizes, then reads.
-func warm(ctx context.Context, b *broker, records int64) error {
-	const topic = "bench-warm"
-	if err := makeTopic(ctx, b, topic, 16); err != nil {
-		return err
-	}
-	if err := produce(ctx, b, topic, 512, records*512); err != nil {
-		return err
-	}
-	if err := consume(ctx, b, topic, records); err != nil {
-		return err
-	}
-	return deleteTopic(ctx, b, topic)
-}
-
-func ownCPU() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
-}
-
-// warmMemory touches memory and gives it back, so that the page cache of the leg is made of pages that the machine below
-// has backed already. On a virtual machine the first touch of a page costs many times the write itself, and who runs
-// first would pay for both.
-func warmMemory(n int64) error {
-	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		return consume(ctx, b.address, topic, count*rs.payload)
+	})
 	if err != nil {
 		return err
 	}
-	for i := 0; i < len(b); i += 4096 {
-		b[i] = 1
-	}
-	return syscall.Munmap(b)
+	return withTopic(ctx, b, func(topic string) error {
+		p := producing{size: 512, acks: -1, clients: 16, window: 1}
+		return p.send(ctx, b.address, p.requests(topic), records/10)
+	})
 }
