@@ -22,6 +22,8 @@ import (
 //     timeout is over. A duplicate of a recent batch gets its first answer again, and waits like it (DETAILS 5).
 //   - Any other acks is INVALID_REQUIRED_ACKS for every partition.
 //   - Clients may not write to the internal topics.
+//   - A batch of a transaction that is not open in its partition yet waits for the transaction's coordinator (KIP-890).
+//     Without a transactional id in the request it is TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
 //
 // Version notes:
 //   - v5: log start offset. v7: zstd is allowed. v8: errors of single records and a message (KIP-467).
@@ -29,6 +31,11 @@ import (
 func (h *Handler) produce(c *call, req *kmsg.ProduceRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
+	producer, writes, refused := h.transactional(req)
+	if writes != nil {
+		h.verify(c.client(), producer, writes)
+	}
+	n := 0 // partitions so far
 	o := replica.ProduceOptions{Acks: req.Acks, Version: req.Version, Now: h.Now()}
 	var waits []*replica.Waiting
 	var answers []*kmsg.ProduceResponseTopicPartition // of waits
@@ -42,7 +49,15 @@ func (h *Handler) produce(c *call, req *kmsg.ProduceRequest) server.Outcome {
 			in, answer := &t.Partitions[j], &out.Partitions[j]
 			*answer = kmsg.NewProduceResponseTopicPartition()
 			answer.Partition, answer.BaseOffset = in.Partition, -1
-			p, a, err := h.produceTo(c, req, t, in, o)
+			var p *replica.Partition
+			var a appended
+			err := refused
+			if o.Guard = 0; writes != nil && err == nil {
+				o.Guard, err = writes[n].guard, producer.produceError(writes[n].err)
+			}
+			if n++; err == nil {
+				p, a, err = h.produceTo(c, req, t, in, o)
+			}
 			if err != nil {
 				failed = true
 				h.produceError(answer, resp, p, err)
@@ -114,6 +129,10 @@ func (h *Handler) produceError(answer *kmsg.ProduceResponseTopicPartition, resp 
 		for _, r := range invalid.Records {
 			answer.ErrorRecords = append(answer.ErrorRecords, kmsg.ProduceResponseTopicPartitionErrorRecord{RelativeOffset: r.Index, ErrorMessage: &r.Message})
 		}
+	}
+	var pending *unverified
+	if errors.As(err, &pending) {
+		answer.ErrorMessage = &pending.message
 	}
 	if p == nil || answer.ErrorCode != kerr.NotLeaderForPartition.Code {
 		return

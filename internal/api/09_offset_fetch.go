@@ -53,7 +53,7 @@ func (h *Handler) offsetFetch(c *call, req *kmsg.OffsetFetchRequest) server.Outc
 	}
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
-	return c.scatter(names,
+	return c.scatter(h.Groups, names,
 		func(at []int) kmsg.Request {
 			part := *req
 			part.Groups = make([]kmsg.OffsetFetchRequestGroup, len(at))

@@ -4,15 +4,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/coordinator"
 	"github.com/klamm-io/klamm/internal/server"
 )
 
 // FindCoordinator: v0-6
 //
 // Behaviour:
-//   - The coordinator of a group is the leader of its partition of __consumer_offsets (DETAILS 30).
+//   - The coordinator of a group is the leader of its partition of __consumer_offsets (DETAILS 30), that of a transactional
+//     id (type 1) of its partition of __transaction_state.
 //   - The topic is created when it is asked for first; the answer waits for that, where Kafka lets the client come again.
-//   - Transactions (type 1) and share groups (type 2) have no coordinator here: UNSUPPORTED_VERSION.
+//   - Share groups (type 2) have no coordinator here: UNSUPPORTED_VERSION.
 //
 // Version notes:
 //   - v1: types. v4: several keys (KIP-699); before, the answer stands at the top.
@@ -20,15 +22,30 @@ func (h *Handler) findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) ser
 	if req.Version < 4 {
 		req.CoordinatorKeys = []string{req.CoordinatorKey}
 	}
-	_, there := h.Image().Topic(offsetsTopic)
-	if req.CoordinatorType != 0 || there || len(req.CoordinatorKeys) == 0 {
+	topic, _ := h.coordinating(req.CoordinatorType)
+	_, there := h.Image().Topic(topic)
+	if topic == "" || there || len(req.CoordinatorKeys) == 0 {
 		return h.coordinators(c, req)
 	}
-	h.createTopic(c.client(), offsetsTopic, func() { h.coordinators(c, req) })
+	h.createTopic(c.client(), topic, func() { h.coordinators(c, req) })
 	return server.Hold
 }
 
-const offsetsTopic = "__consumer_offsets"
+const (
+	offsetsTopic      = "__consumer_offsets"
+	transactionsTopic = "__transaction_state"
+)
+
+// coordinating gives the topic of a type of coordinators and their host; none for a type that is not there.
+func (h *Handler) coordinating(kind int8) (topic string, host *coordinator.Host) {
+	switch kind {
+	case 0:
+		return offsetsTopic, h.Groups
+	case 1:
+		return transactionsTopic, h.Transactions
+	}
+	return "", nil
+}
 
 func (h *Handler) coordinators(c *call, req *kmsg.FindCoordinatorRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
@@ -50,24 +67,22 @@ func (h *Handler) coordinatorOf(c *call, req *kmsg.FindCoordinatorRequest, r *km
 	fail := func(err *kerr.Error, message string) {
 		r.ErrorCode, r.ErrorMessage = err.Code, &message
 	}
+	topic, coordinators := h.coordinating(req.CoordinatorType)
 	switch {
-	case req.CoordinatorType == 1:
-		fail(kerr.UnsupportedVersion, "This broker has no transaction coordinator.")
-		return
 	case req.CoordinatorType == 2:
 		fail(kerr.UnsupportedVersion, "This broker has no share coordinator.")
 		return
-	case req.CoordinatorType != 0:
+	case topic == "":
 		fail(kerr.InvalidRequest, "Unknown coordinator type.")
 		return
 	}
 	image := h.Image()
-	t, ok := image.Topic(offsetsTopic)
+	t, ok := image.Topic(topic)
 	if !ok {
 		fail(kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable.Description)
 		return
 	}
-	p, ok := t.Partition(h.Groups.Partition(r.Key))
+	p, ok := t.Partition(coordinators.Partition(r.Key))
 	if !ok {
 		fail(kerr.CoordinatorNotAvailable, kerr.CoordinatorNotAvailable.Description)
 		return

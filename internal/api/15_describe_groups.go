@@ -15,7 +15,7 @@ import (
 func (h *Handler) describeGroups(c *call, req *kmsg.DescribeGroupsRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(req.Groups))
-	return c.scatter(req.Groups,
+	return c.scatter(h.Groups, req.Groups,
 		func(at []int) kmsg.Request {
 			part := *req
 			part.Groups = make([]string, len(at))
@@ -66,7 +66,7 @@ func (h *Handler) listGroups(c *call, req *kmsg.ListGroupsRequest) server.Outcom
 func (h *Handler) deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
 	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(req.Groups))
-	return c.scatter(req.Groups,
+	return c.scatter(h.Groups, req.Groups,
 		func(at []int) kmsg.Request {
 			part := *req
 			part.Groups = make([]string, len(at))

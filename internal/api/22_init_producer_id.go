@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/coordinator/txn"
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/server"
 )
@@ -15,16 +16,23 @@ import (
 // Behaviour:
 //   - Without a transactional id: the next id of the block that this broker holds, epoch 0. Blocks come from the
 //     controller, 1000 at a time, so an id is never given twice, whatever crashes.
-//   - With a transactional id: INVALID_REQUEST; there is no transaction coordinator here.
+//   - With a transactional id: its coordinator answers. A fresh id is drawn before, in case that it needs one.
 //   - A producer id with a transactional id or without an epoch is INVALID_REQUEST (v3).
 func (h *Handler) initProducerID(c *call, req *kmsg.InitProducerIDRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
-	if req.TransactionalID != nil || (req.ProducerID == -1) != (req.ProducerEpoch == -1) {
+	if (req.ProducerID == -1) != (req.ProducerEpoch == -1) {
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		return c.reply(resp)
 	}
-	answered := h.ProducerIDs.next(c.client(), func(id int64, err *kerr.Error) {
+	answered := h.ProducerIDs.Next(c.client(), func(id int64, err *kerr.Error) {
+		if req.TransactionalID != nil {
+			if err != nil {
+				id = -1
+			}
+			c.toTransaction(*req.TransactionalID, txn.Init{Request: req, FreshID: id})
+			return
+		}
 		if err != nil {
 			resp.ErrorCode = err.Code
 		} else {
@@ -32,10 +40,13 @@ func (h *Handler) initProducerID(c *call, req *kmsg.InitProducerIDRequest) serve
 		}
 		c.reply(resp)
 	})
-	if answered {
-		return server.Done
+	switch {
+	case !answered:
+		return server.Hold
+	case req.TransactionalID != nil:
+		return server.Parked
 	}
-	return server.Hold
+	return server.Done
 }
 
 // ProducerIDs hands out producer ids from blocks that the controller gives this broker.
@@ -49,8 +60,8 @@ type ProducerIDs struct {
 	waiting []func(int64, *kerr.Error)
 }
 
-// next calls f with an id: before it returns, if the block has one, and then says so.
-func (p *ProducerIDs) next(client machine.Client, f func(int64, *kerr.Error)) bool {
+// Next calls f with an id that nobody has had: before it returns, if the block has one, and then says so.
+func (p *ProducerIDs) Next(client machine.Client, f func(int64, *kerr.Error)) bool {
 	p.mu.Lock()
 	if p.at < p.end {
 		id := p.at

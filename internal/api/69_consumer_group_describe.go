@@ -26,7 +26,7 @@ func (h *Handler) consumerGroupDescribe(c *call, req *kmsg.ConsumerGroupDescribe
 		}
 		return c.reply(resp)
 	}
-	return c.scatter(req.Groups,
+	return c.scatter(h.Groups, req.Groups,
 		func(at []int) kmsg.Request {
 			part := *req
 			part.Groups = make([]string, len(at))

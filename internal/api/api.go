@@ -44,16 +44,17 @@ type Directories interface {
 
 // Config is what a Handler works with. All fields are needed.
 type Config struct {
-	NodeID      int32
-	ClusterID   string
-	Image       func() *metadata.Image
-	Controller  Controller
-	Quorum      Quorum
-	Directories Directories
-	Replicas    *replica.Set
-	Sessions    *fetch.Cache
-	Groups      *coordinator.Host
-	ProducerIDs *ProducerIDs
+	NodeID       int32
+	ClusterID    string
+	Image        func() *metadata.Image
+	Controller   Controller
+	Quorum       Quorum
+	Directories  Directories
+	Replicas     *replica.Set
+	Sessions     *fetch.Cache
+	Groups       *coordinator.Host // on __consumer_offsets
+	Transactions *coordinator.Host // on __transaction_state
+	ProducerIDs  *ProducerIDs
 	// Settings are the node's configuration with its dynamic values, as of now.
 	Settings func() config.Values
 	Layers   func() config.Layers
@@ -139,6 +140,20 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.deleteRecords(c, req)
 	case *kmsg.InitProducerIDRequest:
 		return h.initProducerID(c, req)
+	case *kmsg.AddPartitionsToTxnRequest:
+		return h.addPartitionsToTxn(c, req)
+	case *kmsg.AddOffsetsToTxnRequest:
+		return h.addOffsetsToTxn(c, req)
+	case *kmsg.EndTxnRequest:
+		return h.endTxn(c, req)
+	case *kmsg.WriteTxnMarkersRequest:
+		return h.writeTxnMarkers(c, req)
+	case *kmsg.TxnOffsetCommitRequest:
+		return h.txnOffsetCommit(c, req)
+	case *kmsg.DescribeTransactionsRequest:
+		return h.describeTransactions(c, req)
+	case *kmsg.ListTransactionsRequest:
+		return h.listTransactions(c, req)
 	case *kmsg.OffsetForLeaderEpochRequest:
 		return h.offsetForLeaderEpoch(c, req)
 	case *kmsg.DescribeConfigsRequest:

@@ -68,6 +68,8 @@ func KafkaError(err error) *kerr.Error {
 		return kerr.OutOfOrderSequenceNumber
 	case errors.As(err, &epoch): // DETAILS 7
 		return kerr.InvalidProducerEpoch
+	case errors.Is(err, replica.ErrCoordinatorFenced):
+		return kerr.TransactionCoordinatorFenced
 	case errors.As(err, &txn):
 		return kerr.InvalidTxnState
 	case errors.As(err, &large):

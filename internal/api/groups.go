@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/coordinator"
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/server"
 )
@@ -17,14 +18,13 @@ func (c *call) toGroup(group string, req kmsg.Request) server.Outcome {
 	return server.Parked
 }
 
-// scatter sends one request to each coordinator partition of several groups and joins the answers: make builds the
-// request for the groups at the given positions, take puts its answer in place. done runs once all are there.
-func (c *call) scatter(groups []string, make func(at []int) kmsg.Request, take func(at []int, resp kmsg.Response), done func()) server.Outcome {
-	g := c.h.Groups
+// scatter sends one request to each coordinator partition of several keys (groups, transactional ids) and joins the answers:
+// make builds the request for the keys at the given positions, take puts its answer in place. done runs once all are there.
+func (c *call) scatter(g *coordinator.Host, keys []string, make func(at []int) kmsg.Request, take func(at []int, resp kmsg.Response), done func()) server.Outcome {
 	var order []int32
 	byPartition := map[int32][]int{}
-	for i, group := range groups {
-		p := g.Partition(group)
+	for i, key := range keys {
+		p := g.Partition(key)
 		if byPartition[p] == nil {
 			order = append(order, p)
 		}

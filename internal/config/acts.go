@@ -98,7 +98,7 @@ func inertKeys(s Scope) inert {
 		{later, "client telemetry is not there yet", []string{"telemetry.max.bytes"}},
 		{missed, "tiered storage is not there yet", []string{"remote.*", "log.local.retention.ms", "log.local.retention.bytes",
 			"follower.fetch.last.tiered.offset.enable"}},
-		{later, "transactions come later", []string{"transaction.*", "transactional.id.expiration.ms", "add.partitions.to.txn.*"}},
+		{later, "transactions of an outer two-phase commit (KIP-939) come later", []string{"transaction.two.phase.commit.enable"}},
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
 		{later, "streams groups come later", []string{"group.streams.*"}},
@@ -112,6 +112,6 @@ func inertKeys(s Scope) inert {
 			"leader.replication.throttled.rate", "follower.replication.throttled.rate", "controller.quorum.election.backoff.max.ms",
 			"controller.quorum.fetch.*", "controller.quorum.request.timeout.ms", "controller.quorum.retry.backoff.ms",
 			"controller.quorum.auto.join.enable", "socket.connection.setup.timeout.ms",
-			"socket.connection.setup.timeout.max.ms", "request.timeout.ms", "log.dir.failure.timeout.ms"}},
+			"socket.connection.setup.timeout.max.ms", "log.dir.failure.timeout.ms"}},
 	}
 }

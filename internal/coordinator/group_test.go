@@ -219,7 +219,7 @@ func BenchmarkOffsetCommit(b *testing.B) {
 // discard counts batches and keeps none.
 type discard struct{ *memLog }
 
-func (d discard) Append(_ string, p, _ int32, b record.Batch) (base, next int64, err error) {
+func (d discard) Append(_ string, p, _ int32, b record.Batch, _ uint64, _ int16) (base, next int64, err error) {
 	d.mu.Lock()
 	part := d.part(p)
 	base = part.end

@@ -10,8 +10,9 @@ type Partitions interface {
 	// Append writes a batch as the leader of leaderEpoch, with the coordinator's origin: control batches and batches of
 	// transactions are taken. It fails unless leaderEpoch is the epoch that the partition is led in here. It returns
 	// when the batch is written locally: base is the offset of its first record, next the one after its last. The
-	// callee may keep and change batch.
-	Append(topic string, partition, leaderEpoch int32, batch record.Batch) (base, next int64, err error)
+	// callee may keep and change batch. guard (machine.Command) goes with a transaction's records, txnVersion
+	// (machine.Marker) with a marker; both are zero for all others.
+	Append(topic string, partition, leaderEpoch int32, batch record.Batch, guard uint64, txnVersion int16) (base, next int64, err error)
 	// Read gives whole batches from the one that holds offset from onwards, up to the log's end, also above the high
 	// watermark: about maxBytes of them, but at least one unless from is the log's end. The bytes belong to the caller.
 	Read(topic string, partition int32, from int64, maxBytes int) ([]byte, error)

@@ -43,7 +43,7 @@ func (l *memLog) lead(p, epoch int32) {
 	l.part(p).epoch = epoch
 }
 
-func (l *memLog) Append(_ string, p, epoch int32, b record.Batch) (base, next int64, err error) {
+func (l *memLog) Append(_ string, p, epoch int32, b record.Batch, _ uint64, _ int16) (base, next int64, err error) {
 	l.mu.Lock()
 	gate := l.gate
 	l.mu.Unlock()

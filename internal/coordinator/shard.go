@@ -63,6 +63,7 @@ type openBatch struct {
 	keys    map[string]struct{}
 	entries []entry
 	since   time.Time
+	guard   uint64 // of the one command whose records are of a transaction
 }
 
 // entry is one command's part of a batch.
@@ -262,6 +263,9 @@ func (s *shard) add(now time.Time, it item, keys []string, res machine.Result[ma
 	}
 	if len(b.entries) == 0 {
 		s.open(now, res.Producer)
+		if res.Producer != nil {
+			b.guard = it.cmd.Guard
+		}
 	}
 	for _, r := range res.Records {
 		b.builder.Add(b.since.UnixMilli(), r.Key, r.Value, nil)
@@ -284,7 +288,7 @@ func (s *shard) open(now time.Time, p *machine.Producer) {
 	b := &s.batch
 	b.builder.Reset()
 	b.builder.Codec, b.builder.LeaderEpoch = s.h.c.Codec, s.epoch
-	b.since = now
+	b.since, b.guard = now, 0
 	if p != nil {
 		b.builder.ProducerID, b.builder.ProducerEpoch, b.builder.Transactional = p.ID, p.Epoch, p.Transactional
 		b.builder.BaseSequence = 0 // nobody checks it, Kafka's coordinators write the same
@@ -307,7 +311,7 @@ func (s *shard) flush(now time.Time) {
 			b.builder = s.h.c.Codecs.NewBuilder()
 		}
 	}()
-	base, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, b.builder.Bytes())
+	base, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, b.builder.Bytes(), b.guard, 0)
 	if err != nil {
 		s.h.c.Logger.Warn("coordinator: append failed", "topic", s.h.c.Topic, "partition", s.partition, "epoch", s.epoch,
 			"records", len(records), "err", err)
@@ -362,7 +366,7 @@ func (s *shard) mark(now time.Time, it item, marker machine.Marker) {
 		end.Type = record.Commit
 	}
 	batch := s.h.c.Codecs.EndTxn(end, now.UnixMilli(), marker.Producer.ID, marker.Producer.Epoch)
-	_, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, batch)
+	_, next, err := s.h.c.Log.Append(s.h.c.Topic, s.partition, s.epoch, batch, 0, marker.TransactionVersion)
 	if err != nil {
 		s.fail(entry{token: it.cmd.Token}, s.h.c.KafkaError(err))
 		return

@@ -155,9 +155,7 @@ func (d *Dirs) options(dir *directory, p partition) storage.Options {
 	return storage.Options{
 		FS: d.c.FS, Dir: filepath.Join(dir.path, p.String()), Topic: p.topic, Partition: p.index, Config: d.topicConfig(p.topic),
 		ProducerIDExpiry: d.c.ProducerIDExpiry, MaxTransactionTimeout: d.c.MaxTransactionTimeout,
-		// No transaction can be verified before there are transactions, so clients' transactional batches are refused.
-		VerifyTransactions: true,
-		Now:                d.c.Now(),
+		Now: d.c.Now(),
 	}
 }
 

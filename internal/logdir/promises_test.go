@@ -2,39 +2,15 @@ package logdir
 
 import (
 	"context"
-	"errors"
 	"regexp"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
-	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
-
-// A client's transactional batch is refused by a log that was created and by one that was loaded: nobody has verified it.
-func TestTransactionsNeedVerification(t *testing.T) {
-	r := newRig(t, "/a").open()
-	refused := func(when string, l *storage.Log) {
-		t.Helper()
-		b := codecs.NewBuilder()
-		b.Add(r.now().UnixMilli(), []byte("key"), []byte("value"), nil)
-		b.ProducerID, b.ProducerEpoch, b.BaseSequence, b.Transactional = 5, 0, 0, true
-		_, err := l.Append([]record.Batch{b.Bytes()}, storage.AppendOptions{Now: r.now(), Origin: storage.Client})
-		var invalid *storage.InvalidTxnState
-		if !errors.As(err, &invalid) {
-			t.Fatalf("%s: %v, expected InvalidTxnState", when, err)
-		}
-		r.want(when+": log end", l.View().LogEnd, int64(0))
-	}
-	refused("created", r.create("t"))
-	r.close(1)
-	r.open()
-	refused("loaded", r.d.Log(topic("t"), 0))
-}
 
 // Loading says how far it is: at most once a second, and never less than that while it goes on.
 func TestProgress(t *testing.T) {

@@ -55,6 +55,9 @@ type Command struct {
 	Token  Token // names the waiting caller; 0 if nobody waits
 	Body   any
 	Client Client
+	// Guard comes from the log's verification that the transaction of Body is open (KIP-890), and goes with the records
+	// that Body leads to. Zero without one.
+	Guard uint64
 }
 
 // Token names a caller that waits for a Reply.
@@ -142,4 +145,6 @@ type Marker struct {
 	Producer         Producer
 	Commit           bool
 	CoordinatorEpoch int32
+	// TransactionVersion of the transaction: from 2 on its epoch must be above that of its records (KIP-890).
+	TransactionVersion int16
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/klamm-io/klamm/internal/config"
 	"github.com/klamm-io/klamm/internal/node"
@@ -357,6 +359,32 @@ var brokerOnly = map[string]func(b *bench, set setter, key string){
 		}
 		set(key, "1")
 		b.until("the producer is forgotten", func() bool { return producers() == 0 })
+	},
+	"transaction.partition.verification.enable": func(b *bench, set setter, key string) {
+		write := func(sequence int32) error { // in a transaction that no coordinator knows
+			x := record.NewCodecs().NewBuilder()
+			x.ProducerID, x.ProducerEpoch, x.BaseSequence, x.Transactional = 77, 0, sequence, true
+			x.Add(time.Now().UnixMilli(), nil, []byte("x"), nil)
+			p, t, r := kmsg.NewProduceRequestTopicPartition(), kmsg.NewProduceRequestTopic(), kmsg.NewPtrProduceRequest()
+			p.Records = x.Bytes()
+			t.Topic, t.Partitions = b.topic, []kmsg.ProduceRequestTopicPartition{p}
+			id := "nobody's"
+			r.Version, r.TransactionID, r.Acks, r.TimeoutMillis, r.Topics = 11, &id, -1, 10_000, []kmsg.ProduceRequestTopic{t}
+			c := b.client(kgo.MaxVersions(kversion.V3_8_0()))
+			resp, err := r.RequestWith(b.ctx, c)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			return kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+		}
+		find := kmsg.NewPtrFindCoordinatorRequest() // makes the topic of transactions
+		find.CoordinatorType, find.CoordinatorKeys, find.CoordinatorKey = 1, []string{"nobody's"}, "nobody's"
+		if _, err := find.RequestWith(b.ctx, b.client()); err != nil {
+			b.t.Fatal(err)
+		}
+		b.refused(write(0), kerr.InvalidProducerIDMapping)
+		set(key, "false")
+		b.until("nobody is asked", func() bool { return write(0) == nil })
 	},
 }
 

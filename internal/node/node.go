@@ -53,6 +53,7 @@ type Options struct {
 	Config config.Node
 	FS     vfs.FS
 	Listen func(address string) (net.Listener, error)
+	LookUp func(ctx context.Context, host string) (addresses []string, err error)
 	Logger *slog.Logger
 	Now    func() time.Time
 	NewID  func() schema.UUID
@@ -65,13 +66,16 @@ type Node struct {
 	codecs  *record.Codecs
 	cluster string
 
-	dirs     *logdir.Dirs
-	quorum   *quorum.Quorum
-	replicas *replica.Set
-	groups   *coordinator.Host
-	sessions *fetch.Cache
-	server   *server.Server
-	life     *lifecycle.Lifecycle
+	dirs         *logdir.Dirs
+	quorum       *quorum.Quorum
+	replicas     *replica.Set
+	groups       *coordinator.Host
+	transactions *coordinator.Host
+	producerIDs  *api.ProducerIDs
+	tasks        tasks // of the coordinators
+	sessions     *fetch.Cache
+	server       *server.Server
+	life         *lifecycle.Lifecycle
 
 	values  atomic.Pointer[config.Values]
 	layered atomic.Pointer[config.Layers]
@@ -110,6 +114,9 @@ func (o Options) withDefaults() Options {
 	if o.Listen == nil {
 		o.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
+	if o.LookUp == nil {
+		o.LookUp = net.DefaultResolver.LookupHost
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -135,6 +142,10 @@ func randomID() schema.UUID {
 }
 
 func (n *Node) start(ctx context.Context) error {
+	limits, err := n.limits(ctx, n.settings())
+	if err != nil {
+		return err
+	}
 	if err := n.bind(); err != nil {
 		return err
 	}
@@ -158,6 +169,8 @@ func (n *Node) start(ctx context.Context) error {
 		Codec:          record.Codec(n.settings().Int("offsets.topic.compression.codec")),
 		ImageCommand:   group.ImageCommand,
 	})
+	n.transactions = n.transactionHost()
+	n.producerIDs = &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }}
 	if err := n.quorum.Start(); err != nil {
 		return err
 	}
@@ -165,11 +178,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.sweepStrays(); err != nil {
 		return err
 	}
-	n.listen()
+	n.listen(limits)
 	n.live()
 	if err := n.life.AwaitRunning(ctx); err != nil {
 		return err
 	}
+	n.tasks.begin()
 	n.server.Serve()
 	return nil
 }
@@ -253,10 +267,10 @@ func (n *Node) controllerOptions(v config.Values) controller.Options {
 	return o
 }
 
-func (n *Node) listen() {
+func (n *Node) listen(limits server.Limits) {
 	v := n.settings()
 	c := server.Config{
-		Limits: limits(v), RequestMemory: v.Int64("queued.max.request.bytes"),
+		Limits: limits, RequestMemory: v.Int64("queued.max.request.bytes"),
 		SendBuffer: v.Int("socket.send.buffer.bytes"), ReceiveBuffer: v.Int("socket.receive.buffer.bytes"), Logger: n.o.Logger, Now: n.o.Now,
 	}
 	for _, b := range n.bound {
@@ -264,9 +278,8 @@ func (n *Node) listen() {
 	}
 	n.server = server.New(c, api.New(api.Config{
 		NodeID: n.config.NodeID, ClusterID: n.cluster, Image: n.image, Controller: n.quorum, Quorum: n, Directories: n, Replicas: n.replicas,
-		Sessions: n.sessions, Groups: n.groups,
-		ProducerIDs: &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }},
-		Settings:    n.settings, Layers: func() config.Layers { return *n.layered.Load() }, Now: n.o.Now, Logger: n.o.Logger,
+		Sessions: n.sessions, Groups: n.groups, Transactions: n.transactions, ProducerIDs: n.producerIDs,
+		Settings: n.settings, Layers: func() config.Layers { return *n.layered.Load() }, Now: n.o.Now, Logger: n.o.Logger,
 	}))
 }
 
@@ -380,7 +393,9 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	errs = append(errs, n.server.Close(ctx), n.groups.Close(ctx))
+	errs = append(errs, n.server.Close(ctx), n.transactions.Close(ctx))
+	n.tasks.close()
+	errs = append(errs, n.groups.Close(ctx))
 	n.sessions.Close()
 	n.replicas.Close()
 	epoch := n.life.Epoch()
@@ -406,6 +421,10 @@ func (n *Node) abandon() {
 	for _, b := range n.bound {
 		_ = b.net.Close()
 	}
+	if n.transactions != nil {
+		_ = n.transactions.Close(ctx)
+	}
+	n.tasks.close()
 	if n.groups != nil {
 		_ = n.groups.Close(ctx)
 	}

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"strconv"
 
+	"github.com/klamm-io/klamm/internal/coordinator"
 	"github.com/klamm-io/klamm/internal/coordinator/group"
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/metadata"
@@ -35,8 +37,10 @@ func (n *Node) configure(image *metadata.Image) {
 	if changed := v.Changed(before); len(changed) > 0 {
 		n.o.Logger.Info("settings changed", "keys", changed)
 	}
-	if n.server != nil {
-		n.server.SetLimits(limits(v))
+	if l, err := n.limits(context.Background(), v); err != nil {
+		n.o.Logger.Warn("the limits of connections stay as they were", "error", err)
+	} else if n.server != nil {
+		n.server.SetLimits(l)
 	}
 	n.dirs.SetIntervals(intervals(v))
 	n.dirs.SetCleaner(cleanerConfig(v))
@@ -63,28 +67,35 @@ func (n *Node) publishTopics(d *metadata.Delta, _ *metadata.Image) {
 
 // publishCoordinators elects and resigns coordinators and lets them forget offsets of topics that are gone.
 func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
+	hosts := map[string]*coordinator.Host{offsetsTopic: n.groups, transactionsTopic: n.transactions}
 	changes := d.Topics()
 	for _, id := range changes.Deleted {
-		if t, ok := d.Base().TopicByID(id); ok && t.Name == offsetsTopic {
+		t, ok := d.Base().TopicByID(id)
+		if !ok {
+			continue
+		}
+		if host := hosts[t.Name]; host != nil {
 			for i := range t.Partitions {
-				n.groups.Resigned(int32(i), -1)
+				host.Resigned(int32(i), -1)
 			}
 		}
 	}
 	for _, c := range changes.Changed {
-		if c.Name != offsetsTopic {
+		host := hosts[c.Name]
+		if host == nil {
 			continue
 		}
 		t, _ := image.TopicByID(c.ID)
 		for _, i := range c.Partitions {
 			if p := t.Partitions[i]; p.Leader == n.config.NodeID {
-				n.groups.Elected(i, p.LeaderEpoch)
+				host.Elected(i, p.LeaderEpoch)
 			} else {
-				n.groups.Resigned(i, p.LeaderEpoch)
+				host.Resigned(i, p.LeaderEpoch)
 			}
 		}
 	}
 	n.groups.ImageChanged(d)
+	n.transactions.ImageChanged(d)
 }
 
 // sweepStrays puts logs aside that the metadata does not give to this node.

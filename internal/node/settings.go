@@ -17,7 +17,6 @@ import (
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/replica"
-	"github.com/klamm-io/klamm/internal/server"
 	"github.com/klamm-io/klamm/internal/storage"
 )
 
@@ -71,24 +70,9 @@ func topicValues(broker config.Values, image *metadata.Image, topic string) conf
 
 func (n *Node) topicConfig(topic string) replica.TopicConfig {
 	v := topicValues(n.settings(), n.image(), topic)
-	return replica.TopicConfig{Log: logConfig(v), MinISR: v.Int("min.insync.replicas")}
-}
-
-func limits(v config.Values) server.Limits {
-	l := server.Limits{
-		RequestBytesMax: v.Int("socket.request.max.bytes"), ConnectionsMax: unlimited(v.Int("max.connections")),
-		ConnectionsPerIPMax: unlimited(v.Int("max.connections.per.ip")), MaxIdle: v.Duration("connections.max.idle.ms"),
-	}
-	l.PerIP, _ = v.PerIPOverrides() // validated with the key
-	return l
-}
-
-// unlimited maps Java's largest integer to no limit.
-func unlimited(n int) int {
-	if n == math.MaxInt32 {
-		return 0
-	}
-	return n
+	c := logConfig(v)
+	c.VerifyTransactions = n.settings().Bool("transaction.partition.verification.enable")
+	return replica.TopicConfig{Log: c, MinISR: v.Int("min.insync.replicas")}
 }
 
 func intervals(v config.Values) logdir.Intervals {

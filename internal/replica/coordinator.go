@@ -6,8 +6,9 @@ import (
 )
 
 // Append writes a batch of a coordinator to its own partition, as the leader of the epoch: base is the offset of its first
-// record, next the one after its last. It is replicated once the high watermark has reached next.
-func (s *Set) Append(topic string, partition, leaderEpoch int32, batch record.Batch) (base, next int64, err error) {
+// record, next the one after its last. It is replicated once the high watermark has reached next. guard is
+// StartVerification's for records of a transaction, txnVersion that of a transaction whose marker this is.
+func (s *Set) Append(topic string, partition, leaderEpoch int32, batch record.Batch, guard uint64, txnVersion int16) (base, next int64, err error) {
 	p, err := s.Named(topic, partition)
 	if err != nil {
 		return -1, -1, err
@@ -22,7 +23,7 @@ func (s *Set) Append(topic string, partition, leaderEpoch int32, batch record.Ba
 	if !r.EnoughInSync {
 		return -1, -1, ErrNotEnough
 	}
-	a, err := p.append(r, log, batch, storage.Coordinator, s.now())
+	a, err := p.append(r, log, batch, storage.AppendOptions{Now: s.now(), Origin: storage.Coordinator, Guard: storage.Guard(guard), TransactionVersion: txnVersion})
 	if err != nil {
 		return -1, -1, err
 	}

@@ -40,7 +40,11 @@ type (
 	InvalidTxnState      = storage.InvalidTxnState
 	TooLarge             = storage.TooLarge
 	StorageError         = storage.StorageError
+	Guard                = storage.Guard // lets a verified batch begin a transaction
 )
 
 // ErrFencedAppend says that the partition moved to another epoch between its look-up and the append.
 var ErrFencedAppend = storage.ErrFenced
+
+// ErrCoordinatorFenced says that a marker comes from a transaction coordinator of the past.
+var ErrCoordinatorFenced = storage.ErrCoordinatorFenced

@@ -414,7 +414,7 @@ func (b *broker) end(name string, index int32, id int64, commit bool) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := p.append(r, log, x.Bytes(), storage.Coordinator, time.Now()); err != nil {
+	if _, err := p.append(r, log, x.Bytes(), storage.AppendOptions{Now: time.Now(), Origin: storage.Coordinator}); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -164,7 +164,7 @@ func TestCoordinatorsOwnPartitions(t *testing.T) {
 		b.topic("g", 1, 1, self, 2)
 		var heard []int64
 		stop := b.set.OnHighWatermark("g", 0, func(hw int64) { heard = append(heard, hw) })
-		base, next, err := b.set.Append("g", 0, 0, batch(3, 10))
+		base, next, err := b.set.Append("g", 0, 0, batch(3, 10), 0, 0)
 		if err != nil || base != 0 || next != 3 {
 			t.Fatal(base, next, err)
 		}
@@ -174,7 +174,7 @@ func TestCoordinatorsOwnPartitions(t *testing.T) {
 		p.followed(2, 2)
 		p.followed(2, 3)
 		stop()
-		b.set.Append("g", 0, 0, batch(1, 10))
+		b.set.Append("g", 0, 0, batch(1, 10), 0, 0)
 		p.followed(2, 4)
 		want(t, "high watermarks", fmt.Sprint(heard), "[2 3]")
 		bytes, err := b.set.Read("g", 0, 1, 10)
@@ -182,7 +182,7 @@ func TestCoordinatorsOwnPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.change(1, 0, 2, nil)
-		if _, _, err := b.set.Append("g", 0, 0, batch(1, 10)); err == nil {
+		if _, _, err := b.set.Append("g", 0, 0, batch(1, 10), 0, 0); err == nil {
 			t.Fatal("appended at a broker that does not lead")
 		}
 		synctest.Wait()

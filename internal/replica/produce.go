@@ -14,6 +14,7 @@ type ProduceOptions struct {
 	Acks    int16 // 0, 1, -1
 	Version int16 // of the request: zstd only from 7 on
 	Now     time.Time
+	Guard   Guard // of StartVerification, for a batch that begins a transaction here
 }
 
 // Produce validates one batch of a client and appends it. The batch's header is changed in place (offset, epoch, and
@@ -34,7 +35,7 @@ func (p *Partition) Produce(batch []byte, o ProduceOptions) (storage.Appended, e
 	if err != nil {
 		return storage.Appended{}, err
 	}
-	return p.append(r, log, checked.Batch, storage.Client, o.Now)
+	return p.append(r, log, checked.Batch, storage.AppendOptions{Now: o.Now, Origin: storage.Client, Guard: o.Guard})
 }
 
 // check is what a topic's configuration asks of a client's batch.
@@ -74,9 +75,10 @@ func level(c *storage.Config) int {
 	return 0
 }
 
-func (p *Partition) append(r *role, log *storage.Log, b record.Batch, origin storage.Origin, now time.Time) (storage.Appended, error) {
+func (p *Partition) append(r *role, log *storage.Log, b record.Batch, o storage.AppendOptions) (storage.Appended, error) {
 	one := [1]record.Batch{b}
-	a, err := log.Append(one[:], storage.AppendOptions{LeaderEpoch: r.Epoch, RequireEpoch: true, Now: now, Origin: origin})
+	o.LeaderEpoch, o.RequireEpoch = r.Epoch, true
+	a, err := log.Append(one[:], o)
 	if err != nil {
 		return a, p.settled(err)
 	}

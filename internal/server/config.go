@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -41,15 +42,31 @@ type Listener struct {
 	Controller bool
 }
 
-// Limits are those bounds that an operator may change while the node runs. Zero or less means no limit.
+// Limits are those bounds that an operator may change while the node runs. The zero value limits nothing but the size of
+// requests; a connection limit of zero lets nobody in.
 type Limits struct {
 	RequestBytesMax     int            // socket.request.max.bytes; 0 = 100 MiB
-	ConnectionsMax      int            // max.connections
+	ConnectionsMax      Bound          // max.connections
 	ListenerMax         map[string]int // listener.name.NAME.max.connections, by Listener.Name
-	ConnectionsPerIPMax int            // max.connections.per.ip
-	PerIP               map[string]int // max.connections.per.ip.overrides, by address as net/netip writes it; 0 = none may connect
-	MaxIdle             time.Duration  // connections.max.idle.ms
+	ConnectionsPerIPMax Bound          // max.connections.per.ip
+	PerIP               map[string]int // max.connections.per.ip.overrides, by Address
+	MaxIdle             time.Duration  // connections.max.idle.ms; 0 or less = none
 }
+
+// Bound is a number that must not be exceeded. The zero value bounds nothing.
+type Bound struct {
+	most int
+	set  bool
+}
+
+// Most is a bound of n, which may be zero.
+func Most(n int) Bound { return Bound{max(n, 0), true} }
+
+// reached says whether there is no room beside n.
+func (b Bound) reached(n int) bool { return b.set && n >= b.most }
+
+// Address is how Limits.PerIP names a client's address.
+func Address(ip netip.Addr) string { return ip.Unmap().WithZone("").String() }
 
 const (
 	requestBytesDefault  = 100 << 20

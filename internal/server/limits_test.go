@@ -272,7 +272,7 @@ func TestRequestLargerThanRequestMemoryGoesAlone(t *testing.T) {
 
 func TestConnectionsPerIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := mem(t, Config{Limits: Limits{ConnectionsPerIPMax: 2}}, echo)
+		w := mem(t, Config{Limits: Limits{ConnectionsPerIPMax: Most(2)}}, echo)
 		defer w.close()
 		a, b := w.dial(), w.dial()
 		defer a.Close()
@@ -287,21 +287,30 @@ func TestConnectionsPerIP(t *testing.T) {
 		c.send(heartbeat(1, "c"))
 		c.want(1, "c")
 		// Live: an override for this address, then none may connect at all.
-		w.s.SetLimits(Limits{ConnectionsPerIPMax: 2, PerIP: map[string]int{"127.0.0.1": 3}})
+		w.s.SetLimits(Limits{ConnectionsPerIPMax: Most(2), PerIP: map[string]int{"127.0.0.1": 3}})
 		d := w.dial()
 		defer d.Close()
 		d.send(heartbeat(1, "d"))
 		d.want(1, "d")
 		w.s.SetLimits(Limits{PerIP: map[string]int{"127.0.0.1": 0}})
 		w.dial().wantClosed()
-		if st := w.s.Stats(); st.RefusedPerIP != 2 || st.Connections != 3 {
+		// None but those of the overrides.
+		w.s.SetLimits(Limits{ConnectionsPerIPMax: Most(0)})
+		w.dial().wantClosed()
+		w.s.SetLimits(Limits{ConnectionsPerIPMax: Most(0), PerIP: map[string]int{"127.0.0.1": 4}})
+		e := w.dial()
+		defer e.Close()
+		e.send(heartbeat(1, "e"))
+		e.want(1, "e")
+		w.dial().wantClosed()
+		if st := w.s.Stats(); st.RefusedPerIP != 4 || st.Connections != 4 {
 			t.Fatalf("%+v", st)
 		}
 	})
 }
 
 func TestConnectionsMaxWaits(t *testing.T) {
-	for _, limits := range []Limits{{ConnectionsMax: 1}, {ListenerMax: map[string]int{"PLAINTEXT": 1}}} {
+	for _, limits := range []Limits{{ConnectionsMax: Most(1)}, {ListenerMax: map[string]int{"PLAINTEXT": 1}}} {
 		synctest.Test(t, func(t *testing.T) {
 			w := mem(t, Config{Limits: limits}, echo)
 			defer w.close()
@@ -316,8 +325,11 @@ func TestConnectionsMaxWaits(t *testing.T) {
 			b.want(1, "b")
 			synctest.Wait()
 			c.silent()
-			w.s.SetLimits(Limits{ConnectionsMax: 2})
+			w.s.SetLimits(Limits{ConnectionsMax: Most(2)})
 			c.want(1, "c")
+			w.s.SetLimits(Limits{ConnectionsMax: Most(0)})
+			b.wantClosed()
+			c.wantClosed()
 			w.dial() // waits while the server closes
 			synctest.Wait()
 		})
@@ -327,7 +339,7 @@ func TestConnectionsMaxWaits(t *testing.T) {
 func TestPrivilegedListenerTakesTheLongestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := mem(t, Config{
-			Limits:    Limits{ConnectionsMax: 2},
+			Limits:    Limits{ConnectionsMax: Most(2)},
 			Listeners: []Listener{{Name: "CLIENTS"}, {Name: "REPLICATION", Privileged: true}},
 		}, echo)
 		defer w.close()
@@ -346,7 +358,7 @@ func TestPrivilegedListenerTakesTheLongestIdle(t *testing.T) {
 		b.wantClosed()
 		a.send(heartbeat(2, "a"))
 		a.want(2, "a")
-		w.s.SetLimits(Limits{ConnectionsMax: 1})
+		w.s.SetLimits(Limits{ConnectionsMax: Most(1)})
 		a.wantClosed()
 		if st := w.s.Stats(); st.ClosedExcess != 2 || st.ListenerConnections["REPLICATION"] != 1 {
 			t.Fatalf("%+v", st)

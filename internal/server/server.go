@@ -91,14 +91,14 @@ func (s *Server) admit(l *listener, nc net.Conn) (*Conn, verdict, <-chan struct{
 	if s.stopped {
 		return nil, refused, nil
 	}
-	if most, bounded := limits.perIP(ip); bounded && s.perIP[ip] >= most {
+	if limits.perIP(ip).reached(s.perIP[ip]) {
 		s.stats.refusedPerIP.Add(1)
 		return nil, refused, nil
 	}
-	if most := limits.ListenerMax[l.Name]; most > 0 && l.conns >= most {
+	if most, bounded := limits.ListenerMax[l.Name]; bounded && l.conns >= most {
 		return nil, full, s.freed
 	}
-	if limits.ConnectionsMax > 0 && len(s.conns) >= limits.ConnectionsMax && !l.Privileged {
+	if limits.ConnectionsMax.reached(len(s.conns)) && !l.Privileged {
 		return nil, full, s.freed
 	}
 	s.lastID++
@@ -114,17 +114,17 @@ func (s *Server) admit(l *listener, nc net.Conn) (*Conn, verdict, <-chan struct{
 	return c, admitted, nil
 }
 
-func (l *Limits) perIP(ip string) (most int, bounded bool) {
+func (l *Limits) perIP(ip string) Bound {
 	if most, ok := l.PerIP[ip]; ok {
-		return most, true
+		return Most(most)
 	}
-	return l.ConnectionsPerIPMax, l.ConnectionsPerIPMax > 0
+	return l.ConnectionsPerIPMax
 }
 
 func addressOf(a net.Addr) string {
 	p, err := netip.ParseAddrPort(a.String())
 	if err == nil {
-		return p.Addr().Unmap().WithZone("").String()
+		return Address(p.Addr())
 	}
 	host, _, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -174,12 +174,12 @@ func (s *Server) notifyFreed() {
 
 // trim closes the longest idle connections of unprivileged listeners while there are more than max.connections.
 func (s *Server) trim() {
-	most := s.limits.Load().ConnectionsMax
-	if most <= 0 {
+	bound := s.limits.Load().ConnectionsMax
+	if !bound.set {
 		return
 	}
 	s.mu.Lock()
-	excess := len(s.conns) - most
+	excess := len(s.conns) - bound.most
 	var chosen []*Conn
 	for ; excess > 0; excess-- {
 		var oldest *Conn

@@ -160,7 +160,6 @@ func TestCleanTwiceBesideAnOldView(t *testing.T) {
 	}
 }
 
-
 func removeSnapshots(t testing.TB, m *vfs.Mem, dir string) {
 	t.Helper()
 	names, err := m.List(dir)

@@ -34,6 +34,10 @@ type Config struct {
 	MaxMessageBytes int  // max.message.bytes: the largest batch that a client may append; 0: 1 MiB and 12 bytes
 	LogAppendTime   bool // message.timestamp.type is LogAppendTime
 
+	// VerifyTransactions is transaction.partition.verification.enable: a client's or coordinator's transactional batch
+	// that would begin a transaction is refused unless it carries the guard of StartVerification.
+	VerifyTransactions bool
+
 	// What validation before the append needs; the log keeps it for its callers.
 	TimestampBefore, TimestampAfter time.Duration // message.timestamp.before.max.ms and .after.max.ms
 	KeepCodec                       bool          // compression.type is producer
@@ -91,9 +95,6 @@ type Options struct {
 
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day
 	MaxTransactionTimeout time.Duration // transaction.max.timeout.ms; 0: 15 minutes
-	// VerifyTransactions is transaction.partition.verification.enable: a client's or coordinator's transactional batch
-	// that would begin a transaction is refused unless it carries the guard of StartVerification.
-	VerifyTransactions bool
 
 	Now time.Time
 }

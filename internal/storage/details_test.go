@@ -134,7 +134,7 @@ func kind(err error) string {
 // DETAILS 6: with transaction version 2 a producer without state begins at 0. DETAILS 35: a guard opens one transaction.
 func TestVerification(t *testing.T) {
 	_, o := memory(t)
-	o.VerifyTransactions = true
+	o.Config.VerifyTransactions = true
 	l, _ := open(t, o)
 	expect := func(want string, err error) {
 		t.Helper()

@@ -22,7 +22,6 @@ type Log struct {
 	topic     string
 	partition int32
 	codecs    *record.Codecs
-	verify    bool
 	maxTxn    time.Duration
 
 	dir    atomic.Pointer[string]

@@ -71,7 +71,7 @@ func (l *Log) Append(batches []record.Batch, a AppendOptions) (Appended, error) 
 	for _, b := range batches {
 		b.SetBaseOffset(at.offset)
 		b.SetLeaderEpoch(a.LeaderEpoch)
-		if err = l.stage(b, at, a); err != nil {
+		if err = l.stage(b, at, a, cfg); err != nil {
 			l.mu.Unlock()
 			return Appended{}, err
 		}
@@ -179,7 +179,7 @@ func (l *Log) duplicate(batches []record.Batch, a AppendOptions) *Appended {
 }
 
 // stage checks a batch against the producers' state. mu is held.
-func (l *Log) stage(b record.Batch, at position, a AppendOptions) error {
+func (l *Log) stage(b record.Batch, at position, a AppendOptions, cfg *Config) error {
 	if !b.HasProducerID() {
 		return nil
 	}
@@ -188,7 +188,7 @@ func (l *Log) stage(b record.Batch, at position, a AppendOptions) error {
 		if e := p.byID[b.ProducerID()]; e != nil && b.ProducerEpoch() < e.epoch {
 			return &InvalidProducerEpoch{e.id, b.ProducerEpoch(), e.epoch, at.offset}
 		}
-		if l.verify && !b.Control() && !p.verified(b.ProducerID(), a.Guard) {
+		if cfg.VerifyTransactions && !b.Control() && !p.verified(b.ProducerID(), a.Guard) {
 			return &InvalidTxnState{b.ProducerID(), at.offset, "the record is not part of an ongoing transaction"}
 		}
 	}

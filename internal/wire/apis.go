@@ -39,7 +39,6 @@ const never = 1<<15 - 1
 const (
 	removed       = "removed in Apache Kafka 4.0 with ZooKeeper"
 	later         = "newer than Apache Kafka 4.3"
-	transactions  = "comes with transactions"
 	shareGroups   = "comes with share groups (KIP-932)"
 	streamsGroups = "comes with streams groups (KIP-1071)"
 	security      = "security comes later"
@@ -84,11 +83,11 @@ var apis = [...]API{
 	{Key: 21, Name: "DeleteRecords", Min: 0, Max: 2, FirstFlexible: 2, Broker: true, MaxFrame: frameLarge},
 	{Key: 22, Name: "InitProducerId", Min: 0, Max: 5, FirstFlexible: 2, Broker: true, MaxFrame: frameSmall},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, FirstFlexible: 4, Broker: true, MaxFrame: frameLarge},
-	{Key: 24, Name: "AddPartitionsToTxn", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, Absent: transactions, MaxFrame: frameLarge},
-	{Key: 25, Name: "AddOffsetsToTxn", Min: 0, Max: 4, FirstFlexible: 3, Broker: true, Absent: transactions, MaxFrame: frameSmall},
-	{Key: 26, Name: "EndTxn", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, Absent: transactions, MaxFrame: frameSmall},
-	{Key: 27, Name: "WriteTxnMarkers", Min: 1, Max: 2, FirstFlexible: 1, Broker: true, ClusterAction: true, Absent: transactions, MaxFrame: frameLarge},
-	{Key: 28, Name: "TxnOffsetCommit", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, Absent: transactions, MaxFrame: frameLarge},
+	{Key: 24, Name: "AddPartitionsToTxn", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, MaxFrame: frameLarge},
+	{Key: 25, Name: "AddOffsetsToTxn", Min: 0, Max: 4, FirstFlexible: 3, Broker: true, MaxFrame: frameSmall},
+	{Key: 26, Name: "EndTxn", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, MaxFrame: frameSmall},
+	{Key: 27, Name: "WriteTxnMarkers", Min: 1, Max: 2, FirstFlexible: 1, Broker: true, ClusterAction: true, MaxFrame: frameLarge},
+	{Key: 28, Name: "TxnOffsetCommit", Min: 0, Max: 5, FirstFlexible: 3, Broker: true, MaxFrame: frameLarge},
 	{Key: 29, Name: "DescribeAcls", Min: 1, Max: 3, FirstFlexible: 2, Broker: true, Controller: true, Absent: security, MaxFrame: frameSmall},
 	{Key: 30, Name: "CreateAcls", Min: 1, Max: 3, FirstFlexible: 2, Broker: true, Controller: true, Absent: security, MaxFrame: frameLarge},
 	{Key: 31, Name: "DeleteAcls", Min: 1, Max: 3, FirstFlexible: 2, Broker: true, Controller: true, Absent: security, MaxFrame: frameLarge},
@@ -125,8 +124,8 @@ var apis = [...]API{
 	{Key: 62, Name: "BrokerRegistration", Min: 0, Max: 4, FirstFlexible: 0, Controller: true, ClusterAction: true, Absent: cluster, MaxFrame: frameLarge},
 	{Key: 63, Name: "BrokerHeartbeat", Min: 0, Max: 2, FirstFlexible: 0, Controller: true, ClusterAction: true, Absent: cluster, MaxFrame: frameSmall},
 	{Key: 64, Name: "UnregisterBroker", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Controller: true, Absent: cluster, MaxFrame: frameSmall},
-	{Key: 65, Name: "DescribeTransactions", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: transactions, MaxFrame: frameLarge},
-	{Key: 66, Name: "ListTransactions", Min: 0, Max: 2, FirstFlexible: 0, Broker: true, Absent: transactions, MaxFrame: frameSmall},
+	{Key: 65, Name: "DescribeTransactions", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge},
+	{Key: 66, Name: "ListTransactions", Min: 0, Max: 2, FirstFlexible: 0, Broker: true, MaxFrame: frameSmall},
 	{Key: 67, Name: "AllocateProducerIds", Min: 0, Max: 0, FirstFlexible: 0, Controller: true, ClusterAction: true, Absent: cluster, MaxFrame: frameSmall},
 	{Key: 68, Name: "ConsumerGroupHeartbeat", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge, Absent: "the model of mixed groups still finds a partition with two owners"},
 	{Key: 69, Name: "ConsumerGroupDescribe", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge, Absent: "the model of mixed groups still finds a partition with two owners"},
