@@ -127,7 +127,16 @@ func (a assignment) withEpoch(epoch int32) assignment {
 	return out
 }
 
-// subset says that the member reported its partitions and that a has them all.
+// withoutEpochs is what is owned as a target.
+func (a assignment) withoutEpochs() assignment {
+	out := make(assignment, len(a))
+	for i, tp := range a {
+		out[i] = topicPartitions{topic: tp.topic, partitions: tp.partitions}
+	}
+	return out
+}
+
+// contains says that the member reported its partitions and that a has them all.
 func (a assignment) contains(reported []kmsg.ConsumerGroupHeartbeatRequestTopic) bool {
 	if reported == nil {
 		return false

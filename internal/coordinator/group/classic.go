@@ -67,6 +67,9 @@ type classic struct {
 	// replaced removes the empty consumer group that the log may still hold under the id.
 	replaced []machine.Record
 	staged   staged
+	// stale says that the group was a consumer group, whose members have not what they shall have: it has to rebalance.
+	// In the log such a group has members and no leader, so that a new coordinator knows.
+	stale bool
 }
 
 func newClassic(id string, now int64) *classic {
@@ -88,6 +91,7 @@ func loadedGroup(id string, v *kmsg.GroupMetadataValue) *classic {
 	}
 	if len(v.Members) > 0 {
 		g.state = stable
+		g.stale = v.Leader == nil
 	}
 	for _, r := range v.Members {
 		if g.byID[r.MemberID] != nil {

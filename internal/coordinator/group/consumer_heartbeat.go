@@ -388,17 +388,20 @@ func (m *Machine) reconcile(t *turn, g *consumer, member *consumerMember, target
 
 // subscribedIDs are the ids of the topics that a member is subscribed to. An expression that is not resolved has none.
 func (g *consumer) subscribedIDs(image imageTopics, m *consumerMember) map[schema.UUID]struct{} {
+	if r := g.resolved[m.regex]; r != nil && m.regex != "" {
+		return topicIDs(image, m.topics, r.topics)
+	}
+	return topicIDs(image, m.topics)
+}
+
+func topicIDs(image imageTopics, lists ...[]string) map[schema.UUID]struct{} {
 	ids := map[schema.UUID]struct{}{}
-	add := func(names []string) {
+	for _, names := range lists {
 		for _, name := range names {
 			if t, ok := image.Topic(name); ok {
 				ids[t.ID] = struct{}{}
 			}
 		}
-	}
-	add(m.topics)
-	if r := g.resolved[m.regex]; r != nil && m.regex != "" {
-		add(r.topics)
 	}
 	return ids
 }

@@ -82,6 +82,17 @@ func (m *consumerMember) moved(state memberState, epoch int32, assigned, revokin
 	return &n
 }
 
+// owned is what nobody else may have.
+func (m *consumerMember) owned() assignment {
+	if len(m.revoking) == 0 {
+		return m.assigned
+	}
+	b := assignmentBuilder{}
+	b.addAll(m.assigned)
+	b.addAll(m.revoking)
+	return b.owned()
+}
+
 // away says that the member is static, has left, and may come back under another id.
 func (m *consumerMember) away() bool { return m.epoch == leaveStaticEpoch }
 

@@ -221,16 +221,8 @@ func (m *Machine) start(t *turn) {
 			m.consumerStarts(t, g)
 			continue
 		}
-		g, ok := m.groups[id].(*classic)
-		if !ok {
-			continue
-		}
-		for _, member := range g.members {
-			m.timers.set(&member.session, t.now+int64(member.sessionTimeout))
-		}
-		if len(g.members) > m.config.MaxSize {
-			// The limit was lowered. Members rejoin, those over the limit are turned away, all can commit before.
-			m.prepareRebalance(t, g, "loaded group is over group.max.size")
+		if g, ok := m.groups[id].(*classic); ok {
+			m.startClassic(t, g)
 		}
 	}
 	if m.left > 0 {
@@ -342,9 +334,9 @@ func (m *Machine) tick(t *turn) {
 			if member := m.memberClockEnded(t, ended); member != nil && !slices.Contains(fenced[ended.groupID], member) {
 				fenced[ended.groupID] = append(fenced[ended.groupID], member)
 			}
-		case groupDowngraded, groupDowngradedStale:
+		case groupDowngraded:
 			delete(m.clocks, clockKey{ended.kind, ended.groupID, ""})
-			m.downgraded(t, ended.groupID, ended.kind == groupDowngradedStale)
+			m.downgraded(t, ended.groupID)
 		case sweepIsDue, cleanupIsDue:
 			if before > 0 || len(fenced) > 0 {
 				// They look at all groups, so they get a result of their own.

@@ -50,7 +50,7 @@ func (m *Machine) upgraded(t *turn, c *classic) (*consumer, error) {
 		protocol = c.vote() // the first generation has not begun yet
 	}
 	members := make([]*consumerMember, 0, len(c.members))
-	targets := map[string]assignment{}
+	owned := make([][]kmsg.ConsumerMemberAssignmentTopic, 0, len(c.members))
 	for _, o := range c.members {
 		sub, err := parseSubscription(o.metadata(protocol))
 		if err != nil {
@@ -64,16 +64,52 @@ func (m *Machine) upgraded(t *turn, c *classic) (*consumer, error) {
 			return refused("an unsupported custom assignor is in use. " +
 				"Please refer to the documentation or switch to a default assignor before re-attempting the upgrade.")
 		}
-		targets[o.id] = assigned
+		owned = append(owned, sub.owned)
 		members = append(members, &consumerMember{
 			id: o.id, epoch: c.generation, previous: c.generation, state: memberStable, instanceID: o.instanceID, rackID: sub.rack,
 			rebalanceTimeout: o.rebalanceTimeout, clientID: o.clientID, clientHost: o.clientHost, topics: distinctSorted(sub.topics),
 			assigned: assigned.withEpoch(c.generation), classic: classicMetadata(o.sessionTimeout, o.protocols),
 		})
 	}
+	keepOwned(members, owned, t.Image)
+	targets := map[string]assignment{}
+	for _, o := range members {
+		targets[o.id] = o.assigned.withoutEpochs()
+	}
 	slices.SortFunc(members, func(a, b *consumerMember) int { return compareStrings(a.id, b.id) })
 	t.write(c.tombstones()...)
 	return m.writeUpgraded(t, c, members, targets)
+}
+
+// keepOwned gives members what they said at their last JoinGroup that they own, where it is nobody's. While a classic
+// group rebalances, members that rebalance cooperatively go on with partitions that no assignment tells of:
+//
+//	a owns p and joins (owned: p); the generation is not synced, for b joins, and its assignments are forgotten;
+//	c comes with the consumer protocol: p seems free and becomes c's, and a has it, too.
+//
+// Counted as a's, it is free when a joins again without it. Apache's coordinator looks at assignments only.
+func keepOwned(members []*consumerMember, owned [][]kmsg.ConsumerMemberAssignmentTopic, image *metadata.Image) {
+	claimed := assignmentBuilder{}
+	for _, o := range members {
+		claimed.addAll(o.assigned)
+	}
+	for i, o := range members {
+		had := assignmentBuilder{}
+		had.addAll(o.assigned)
+		for _, tp := range owned[i] {
+			topic, ok := image.Topic(tp.Topic)
+			if !ok {
+				continue
+			}
+			for _, p := range tp.Partitions {
+				if _, taken := claimed[topic.ID][p]; !taken {
+					claimed.add(topic.ID, p, o.epoch)
+					had.add(topic.ID, p, o.epoch)
+				}
+			}
+		}
+		o.assigned = had.owned()
+	}
 }
 
 func (m *Machine) writeUpgraded(t *turn, c *classic, members []*consumerMember, targets map[string]assignment) (*consumer, error) {
@@ -140,6 +176,14 @@ func (m *Machine) mayDowngradeBy(g *consumer, replaced *consumerMember) bool {
 
 // downgrade writes the group as a classic one, without those that leave. joining takes the place of a static member;
 // its own records are written already. The group lives on when the records are applied (see downgraded).
+//
+// Each member's assignment is what it has or has still to give up. Apache's coordinator writes the targets. But the group
+// may become a consumer group again before its members have joined:
+//
+//	a has p, its target has not; the last member of the consumer protocol leaves, and the group is a classic one;
+//	b comes with the consumer protocol: going by a's target p is free and becomes b's, and a has it, too.
+//
+// So it rebalances, too, if somebody is not where its target is.
 func (m *Machine) downgrade(t *turn, g *consumer, leaving []*consumerMember, joining *consumerMember, rebalance bool) error {
 	replaced := ""
 	if joining != nil {
@@ -148,9 +192,10 @@ func (m *Machine) downgrade(t *turn, g *consumer, leaving []*consumerMember, joi
 	ids := g.memberIDs()
 	c := newClassic(g.id, t.now)
 	c.protocolType, c.generation = consumerProtocol, g.epoch
-	targets := map[string]assignment{}
-	add := func(o *consumerMember, target assignment) {
-		targets[o.id] = target
+	has := map[string]assignment{}
+	add := func(o *consumerMember) {
+		has[o.id] = o.owned()
+		rebalance = rebalance || !o.reconciledTo(g.targetEpoch)
 		c.add(&member{
 			id: o.id, instanceID: o.instanceID, clientID: o.clientID, clientHost: o.clientHost, rebalanceTimeout: o.rebalanceTimeout,
 			sessionTimeout: o.classic.SessionTimeoutMillis, protocols: joinProtocols(o.classic),
@@ -161,40 +206,49 @@ func (m *Machine) downgrade(t *turn, g *consumer, leaving []*consumerMember, joi
 		case id == replaced:
 			ids[i] = joining.id
 		case !slices.Contains(leaving, g.members[id]):
-			add(g.members[id], g.targets[id])
+			add(g.members[id])
 		}
 	}
 	if joining != nil {
-		add(joining, g.targets[replaced])
+		add(joining)
 	}
 	t.write(consumerTombstones(g.id, ids, slices.Sorted(maps.Keys(g.resolved)))...)
 
 	chosen := c.vote()
 	c.protocol = &chosen
+	if rebalance {
+		c.leader = "" // see classic.stale
+	}
 	t.write(metadataRecord(c, func(o *member) []byte {
 		version, _ := subscriptionVersion(o.metadata(chosen))
-		return assignmentBytes(version, targets[o.id], t.Image)
+		return assignmentBytes(version, has[o.id], t.Image)
 	}))
-	kind := groupDowngraded
-	if rebalance {
-		kind = groupDowngradedStale
-	}
-	m.setClock(kind, g.id, "", t.now)
+	m.setClock(groupDowngraded, g.id, "", t.now)
 	t.event("group.downgraded", machine.Attr{Key: "group", Value: g.id})
 	return nil
 }
 
 // downgraded gives a group that has become a classic one what has no place in the log, once it has been applied.
-func (m *Machine) downgraded(t *turn, id string, rebalance bool) {
+func (m *Machine) downgraded(t *turn, id string) {
 	c, _ := m.groups[id].(*classic)
 	if c == nil || c.state != stable {
 		return
 	}
+	m.startClassic(t, c)
+}
+
+// startClassic begins the sessions of a group that a record brought, and its rebalance if it wants one.
+func (m *Machine) startClassic(t *turn, c *classic) {
 	for _, o := range c.members {
 		m.timers.set(&o.session, t.now+int64(o.sessionTimeout))
 	}
-	if rebalance {
+	switch {
+	case c.stale:
+		c.stale = false
 		m.prepareRebalance(t, c, "the last member of the consumer protocol is gone")
+	case len(c.members) > m.config.MaxSize:
+		// The limit was lowered. Members rejoin, those over the limit are turned away, all can commit before.
+		m.prepareRebalance(t, c, "loaded group is over group.max.size")
 	}
 }
 

@@ -161,7 +161,8 @@ func (m *Machine) regexesAreResolved(t *turn, r regexesResolved) {
 		}
 		found := r.resolved[regex]
 		var had []string
-		if old := g.resolved[regex]; old != nil {
+		old := g.resolved[regex]
+		if old != nil {
 			had = old.topics
 		}
 		if !slices.Equal(had, found.topics) {
@@ -173,6 +174,11 @@ func (m *Machine) regexesAreResolved(t *turn, r regexesResolved) {
 				tally(subs.byRegex, topic, 1)
 			}
 		}
+		// A member that changed from an expression with topics to one that matches none has given up what it had, and
+		// nobody else gets that before there is a new target. Apache's coordinator compares the topics only.
+		if old == nil && g.meantForOthers(regex, found, t.Image) {
+			bump = true
+		}
 		t.write(expressionRecord(g.id, regex, found))
 	}
 	hash := m.groupHash(t.Image, subs.topics())
@@ -181,4 +187,20 @@ func (m *Machine) regexesAreResolved(t *turn, r regexesResolved) {
 		t.event("group.rebalance", machine.Attr{Key: "group", Value: g.id}, machine.Attr{Key: "epoch", Value: g.epoch + 1})
 		g.checked, g.checkedAt = true, g.epoch+1
 	}
+}
+
+// meantForOthers says that a member with the expression has a target with topics that it is not subscribed to any more.
+func (g *consumer) meantForOthers(regex string, found *resolvedRegex, image imageTopics) bool {
+	for _, m := range g.members { // all are looked at, or one is found: order cannot matter
+		if m.regex != regex {
+			continue
+		}
+		ids := topicIDs(image, m.topics, found.topics)
+		for _, tp := range g.targets[m.id] {
+			if _, ok := ids[tp.topic]; !ok {
+				return true
+			}
+		}
+	}
+	return false
 }

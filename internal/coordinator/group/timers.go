@@ -18,8 +18,7 @@ const (
 	memberJoinsTooLate   // a classic member of a consumer group was told to join again and has not
 	memberSyncsTooLate   // a classic member of a consumer group has joined and not synced
 
-	groupDowngraded      // a consumer group has become a classic one
-	groupDowngradedStale // the same, and its assignment is not that of its members
+	groupDowngraded // a consumer group has become a classic one
 )
 
 // memberClocks are the kinds of clocks that a member of a consumer group may have.
