@@ -37,9 +37,10 @@ def fill(topic, values, **settings):
     return [f.get(timeout=10) for f in futures]
 
 
-def read(*topics):
-    """Everything that stands in the topics, in order per partition, without a group."""
-    consumer = KafkaConsumer(bootstrap_servers=BOOTSTRAP, auto_offset_reset="earliest", group_id=None)
+def read(*topics, **settings):
+    """Everything that stands in the topics, in order per partition, without a group. At read_committed that is all in front
+    of the first open transaction."""
+    consumer = KafkaConsumer(bootstrap_servers=BOOTSTRAP, auto_offset_reset="earliest", group_id=None, **settings)
     until(lambda: all(consumer.partitions_for_topic(t) for t in topics), "topics appear")
     assigned = [TopicPartition(t, p) for t in topics for p in consumer.partitions_for_topic(t)]
     consumer.assign(assigned)

@@ -1,4 +1,4 @@
-"""confluent-kafka (librdkafka): produce, consume, groups, administration, errors."""
+"""confluent-kafka (librdkafka): produce, consume, groups, transactions, administration, errors."""
 
 import os
 import threading
@@ -65,6 +65,23 @@ def read(topic, n, partitions=1):
     equal(c.poll(0.3), None, "nothing more")
     c.close()
     return records
+
+
+def visible(topic, isolation):
+    """The values that stand in the topic's only partition for a consumer of this isolation, up to where it may read now."""
+    c = consumer(isolation_level=isolation, enable_partition_eof=True)
+    c.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    values = []
+
+    def ended():
+        m = c.poll(0.2)
+        if m is not None and m.error() is None:
+            values.append(m.value())
+        return m is not None and m.error() is not None and m.error().code() == KafkaError._PARTITION_EOF
+
+    until(ended, "the end of the partition")
+    c.close()
+    return values
 
 
 def committed(c, topic, partition=0):
@@ -268,6 +285,112 @@ def topics_partitions_configs_cluster():
     equal((len(cluster.nodes), cluster.controller is not None), (1, True), "the cluster")
     one(admin.delete_topics([topic]))
     until(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic is gone")
+
+
+@scenario
+def transactional_producer():
+    one_, two, id_ = create(), create(), name("tx")
+    p = producer(transactional_id=id_)
+    p.init_transactions(20)
+    for n, commit in enumerate((True, False, True)):
+        p.begin_transaction()
+        p.produce(one_, b"%d" % n)
+        p.produce(two, b"%d" % n)
+        if commit:
+            p.commit_transaction(20)
+        else:
+            equal(p.flush(20), 0, "records that were not delivered")
+            p.abort_transaction(20)
+    for topic in one_, two:
+        equal(visible(topic, "read_committed"), [b"0", b"2"], "at read_committed")
+        equal(visible(topic, "read_uncommitted"), [b"0", b"1", b"2"], "at read_uncommitted")
+    latest = {i: one(admin.list_offsets({TopicPartition(one_, 0): OffsetSpec.latest()}, isolation_level=i)).offset
+              for i in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)}
+    equal(set(latest.values()), {6}, "three records and three markers")
+    p.begin_transaction()
+    p.produce(one_, b"3")
+    equal(p.flush(20), 0, "records that were not delivered")
+    send(one_, [b"4"])
+    equal(visible(one_, "read_committed"), [b"0", b"2"], "behind an open transaction")
+    equal(one(admin.list_offsets({TopicPartition(one_, 0): OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_COMMITTED)).offset, 6,
+          "the last stable offset")
+    p.commit_transaction(20)
+    equal(visible(one_, "read_committed"), [b"0", b"2", b"3", b"4"], "when it has ended")
+
+
+@scenario
+def second_producer_of_a_transactional_id_fences_the_first():
+    topic, id_ = create(), name("tx")
+    first, second = producer(transactional_id=id_), producer(transactional_id=id_)
+    first.init_transactions(20)
+    first.begin_transaction()
+    first.produce(topic, b"lost")
+    equal(first.flush(20), 0, "records that were not delivered")
+    second.init_transactions(20)
+    second.begin_transaction()
+    second.produce(topic, b"kept")
+    second.commit_transaction(20)
+    error = raises(KafkaException, first.commit_transaction, 20).args[0]
+    equal((error.code(), error.fatal()), (KafkaError._FENCED, True), "the first producer's commit")
+    equal(visible(topic, "read_committed"), [b"kept"], "at read_committed")
+
+
+@scenario
+def consume_transform_produce():
+    source, target, group = create(3), create(), name("g")
+    send(source, [b"%d" % i for i in range(60)])
+    p = producer(transactional_id=name("tx"))
+    p.init_transactions(20)
+    done = aborted = 0
+    while done < 60:
+        c = consumer(group, isolation_level="read_committed", enable_auto_commit=False)
+        c.subscribe([source])
+        while done < 60:
+            batch = until(lambda: c.consume(10, 0.5), "records of the source")
+            p.begin_transaction()
+            for m in batch:
+                equal(m.error(), None, "the polled message's error")
+                p.produce(target, b"result of " + m.value())
+            p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 20)
+            if done >= 30 and not aborted:
+                p.abort_transaction(20)
+                aborted = len(batch)
+                break  # what was aborted has to be read again
+            p.commit_transaction(20)
+            done += len(batch)
+        c.close()
+    equal(sorted(visible(target, "read_committed")), sorted(b"result of %d" % i for i in range(60)), "results, each once")
+    c = consumer(group)
+    equal(sum(o.offset for o in c.committed([TopicPartition(source, q) for q in range(3)], 20)), 60, "the committed offsets")
+    c.close()
+
+
+@scenario
+def transactions_of_a_member_that_was_put_out():
+    source, target, group = create(), create(), name("g")
+    send(source, [b"x"])
+    zombie = consumer(group, session_timeout_ms=6000, enable_auto_commit=False)
+    zombie.subscribe([source])
+    take(zombie, 1)
+    mine = zombie.consumer_group_metadata()
+    zombie.close()
+    heir = consumer(group, enable_auto_commit=False)
+    heir.subscribe([source])
+    take(heir, 1)
+    p = producer(transactional_id=name("tx"))
+    p.init_transactions(20)
+    p.begin_transaction()
+    p.produce(target, b"x")
+    error = raises(KafkaException, p.send_offsets_to_transaction, [TopicPartition(source, 0, 1)], mine, 20).args[0]
+    equal((error.txn_requires_abort(), error.fatal()), (True, False), f"what is to be done about {error}")
+    p.abort_transaction(20)
+    p.begin_transaction()
+    p.produce(target, b"y")
+    p.send_offsets_to_transaction([TopicPartition(source, 0, 1)], heir.consumer_group_metadata(), 20)
+    p.commit_transaction(20)
+    equal(visible(target, "read_committed"), [b"y"], "at read_committed")
+    equal(committed(heir, source), 1, "the committed offset")
+    heir.close()
 
 
 @scenario
