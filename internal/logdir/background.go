@@ -146,6 +146,9 @@ func (d *Dirs) retain(now time.Time) {
 		if len(gone) > 0 {
 			d.c.Logger.Info("segments removed", "log", l.Dir(), "segments", len(gone), "log_start", l.View().LogStart)
 			d.purgeLater(l, now.Add(l.Config().FileDeleteDelay))
+			if d.c.OnLogStart != nil {
+				d.c.OnLogStart(l)
+			}
 		}
 	}
 }

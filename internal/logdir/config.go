@@ -31,6 +31,10 @@ type Config struct {
 	Defaults    storage.Config                    // without TopicConfig, every topic's
 	TopicConfig func(topic string) storage.Config // asked when a log is loaded, created or deleted, without Dirs.mu; nil: Defaults
 
+	// OnLogStart hears that retention has moved the start of a log, from the goroutine of that work. It must not wait, nor
+	// call what changes the logs.
+	OnLogStart func(l *storage.Log)
+
 	// OnOffline hears, once a directory, that its disk failed while the node ran: a flush or a checkpoint could not be
 	// written. The logs that failed refuse appends. It is called from a goroutine of this package or of a caller, who may
 	// be changing the logs: it may ask, but must not call Create, Delete, Strays, SetCleaner or Close.

@@ -223,6 +223,7 @@ func (n *Node) open(ctx context.Context) error {
 		MaxTransactionTimeout: v.Duration("transaction.max.timeout.ms"),
 		Defaults:              logConfig(v.TopicDefaults()),
 		TopicConfig:           func(topic string) storage.Config { return n.topicConfig(topic).Log },
+		OnLogStart:            func(l *storage.Log) { n.replicas.LogStartMoved(l) },
 		OnOffline: func(dir schema.UUID, err error) {
 			n.o.Logger.Error("a log directory failed", "directory", dir, "error", err)
 		},

@@ -104,6 +104,14 @@ func (p *Partition) DeleteRecords(offset int64, now time.Time) (lowWatermark int
 	return log.View().LogStart, nil
 }
 
+// LogStartMoved tells whoever fetches a partition that its log starts elsewhere now: retention, unlike DeleteRecords, does
+// not pass through here. DETAILS 20.
+func (s *Set) LogStartMoved(l *storage.Log) {
+	if p, err := s.Identified(l.TopicID(), l.Partition()); err == nil {
+		p.changed()
+	}
+}
+
 // Producers lists the active producers of a partition (DescribeProducers).
 func (p *Partition) Producers(now time.Time) ([]storage.ProducerInfo, error) {
 	_, log, err := p.leads()
