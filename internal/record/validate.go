@@ -106,6 +106,7 @@ func checkHeader(b Batch, r *Rules) error {
 	return nil
 }
 
+// tooLarge says it as Kafka does, with the bracket that opens nowhere: programs look for these texts.
 func tooLarge(n int, r *Rules) error {
 	return invalidf(MessageTooLarge, "The record batch size in the append to %s is %d bytes which exceeds the maximum configured value of %d).",
 		r.Partition, n, r.MaxBytes)

@@ -36,6 +36,9 @@ var never = map[string][]string{
 	"replica": {"coordinator"},
 	"api":     {"storage", "quorum", "logdir", "net", "os"},
 	"server":  {"api"},
+	// The tools speak the wire, or read and write a node's directories with the packages that know their formats. They
+	// decide nothing of what a node decides. (quorum, for kafka-storage, knows controller and raft itself.)
+	"cli": {"controller", "raft", "machine", "isr", "peer", "coordinator", "replica", "server", "api", "node"},
 }
 
 // Classes of packages. Pure packages decide and do nothing else; synchronous ones do I/O through vfs only.
