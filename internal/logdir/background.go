@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // background is what the work behind the scenes shares with the calls that ask for it.
@@ -54,8 +55,13 @@ func (d *Dirs) checkDisk(l *storage.Log, err error) {
 	}
 }
 
-// diskFailed takes note of a directory's first error.
+// diskFailed takes note of a directory's first error. A disk that is full has not failed: what found no room is tried again,
+// by the client that wanted it or when its time comes.
 func (d *Dirs) diskFailed(dir *directory, err error) {
+	if vfs.NoSpace(err) {
+		d.c.Logger.Warn("a log directory's disk is full", "dir", dir.path, "error", err)
+		return
+	}
 	d.mu.Lock()
 	first := dir.failed == nil
 	if first {

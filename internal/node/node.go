@@ -268,11 +268,20 @@ func (n *Node) controllerOptions(v config.Values) controller.Options {
 	return o
 }
 
+// receiveBuffer leaves the size to the system where nobody has set it: Kafka's default is a tenth of what a producer sends at
+// once, and each piece costs a wake-up. That default still is what DescribeConfigs tells.
+func receiveBuffer(v config.Values) int {
+	if !v.IsSet("socket.receive.buffer.bytes") {
+		return 0
+	}
+	return v.Int("socket.receive.buffer.bytes")
+}
+
 func (n *Node) listen(limits server.Limits) {
 	v := n.settings()
 	c := server.Config{
 		Limits: limits, RequestMemory: v.Int64("queued.max.request.bytes"),
-		SendBuffer: v.Int("socket.send.buffer.bytes"), ReceiveBuffer: v.Int("socket.receive.buffer.bytes"), Logger: n.o.Logger, Now: n.o.Now,
+		SendBuffer: v.Int("socket.send.buffer.bytes"), ReceiveBuffer: receiveBuffer(v), Logger: n.o.Logger, Now: n.o.Now,
 	}
 	for _, b := range n.bound {
 		c.Listeners = append(c.Listeners, server.Listener{Name: b.Listener, Net: b.net, Controller: b.controller})

@@ -88,9 +88,9 @@ func (s *site) stop() {
 }
 
 // with does something as a client of the node.
-func (s *site) with(f func(ctx context.Context, cl *kgo.Client) error) {
+func (s *site) with(f func(ctx context.Context, cl *kgo.Client) error, opts ...kgo.Opt) {
 	s.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.node.Bootstrap()...), kgo.Dialer(s.net.Dial))
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(s.node.Bootstrap()...), kgo.Dialer(s.net.Dial))...)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -309,9 +309,13 @@ func (q *Quorum) Start() error {
 	return failure
 }
 
-// append writes one batch as the leader of the epoch and tells the core.
+// append writes one batch as the leader of the epoch and tells the core. On a full disk it waits.
 func (q *Quorum) append(b record.Batch, epoch int32) (storage.Appended, error) {
-	a, err := q.log.Append([]record.Batch{b}, storage.AppendOptions{LeaderEpoch: epoch, RequireEpoch: true, Now: q.c.Now(), Origin: storage.RaftLeader})
+	var a storage.Appended
+	err := q.patiently(func() (err error) {
+		a, err = q.log.Append([]record.Batch{b}, storage.AppendOptions{LeaderEpoch: epoch, RequireEpoch: true, Now: q.c.Now(), Origin: storage.RaftLeader})
+		return err
+	})
 	if err == nil {
 		q.core.Appended(a.LastOffset + 1)
 	}

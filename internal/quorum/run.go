@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // runner is the goroutines of a Quorum and what they share.
@@ -99,6 +100,34 @@ func (q *Quorum) drive() {
 			q.steps <- s
 		}
 	}
+}
+
+// spacePause is the time between two tries to write on a full disk.
+const spacePause = time.Second
+
+// patiently writes to the metadata log, again and again while the disk is full: what stands in it already cannot be taken
+// back, and records of topics are written and read meanwhile. It gives up when the quorum is closed.
+func (q *Quorum) patiently(write func() error) error {
+	err := write()
+	if !vfs.NoSpace(err) {
+		return err
+	}
+	q.c.Logger.Error("the metadata log waits for room on its disk", "dir", q.dir, "error", err)
+	timer := time.NewTimer(spacePause)
+	defer timer.Stop()
+	for vfs.NoSpace(err) {
+		select {
+		case <-q.stopped:
+			return err
+		case <-timer.C:
+		}
+		err = write()
+		timer.Reset(spacePause)
+	}
+	if err == nil {
+		q.c.Logger.Info("the metadata log has room again", "dir", q.dir)
+	}
+	return err
 }
 
 // refuseAll answers what is left in the mailbox.

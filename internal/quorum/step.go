@@ -106,7 +106,7 @@ func (q *Quorum) settle(s *step) error {
 		return s.err
 	}
 	if end := q.log.View().LogEnd; end > q.log.RecoveryPoint() {
-		if err := q.log.Flush(end); err != nil {
+		if err := q.patiently(func() error { return q.log.Flush(end) }); err != nil {
 			return err
 		}
 		if hw, rose := q.core.Flushed(end); rose {

@@ -2,10 +2,14 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"sort"
 	"time"
+
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // flushing is what a flush has to make durable.
@@ -56,8 +60,21 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 	}
 	l.dirDirty, l.freshSnaps = false, nil
 	l.mu.Unlock()
-	for _, s := range list {
-		if err := l.gatherSegment(f, s); err != nil {
+	// The tails of all come first: where the disk is full nothing may count as on its way to it.
+	tails := make([]*indexes, len(list))
+	for i, s := range list {
+		if tails[i] = l.tails(s); tails[i] == nil {
+			continue
+		}
+		if err := tails[i].write(); err != nil {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.dirDirty, l.freshSnaps = l.dirDirty || f.dirDirty, slices.Concat(f.snaps, l.freshSnaps)
+			return nil, l.doomed(err)
+		}
+	}
+	for i, s := range list {
+		if err := l.gatherSegment(f, s, tails[i]); err != nil {
 			f.release()
 			return nil, l.doom(err)
 		}
@@ -65,36 +82,36 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 	return f, nil
 }
 
-// gatherSegment writes a segment's index tails and takes references to the files that changed. files is held.
-func (l *Log) gatherSegment(f *flushing, s *segment) error {
+// tails is a segment's indexes as they are now, nil if it was opened like this and has nothing in memory. files is held.
+func (l *Log) tails(s *segment) *indexes {
 	l.mu.Lock()
-	isActive := s == l.act.segment
-	x := s.idx.Load()
-	if isActive {
-		y := l.act.indexes
-		x = &y
+	defer l.mu.Unlock()
+	if s == l.act.segment {
+		x := l.act.indexes
+		return &x
 	}
-	l.mu.Unlock()
+	return s.idx.Load()
+}
+
+// gatherSegment takes references to the files of a segment that changed; x is what its index files have now. files is held.
+func (l *Log) gatherSegment(f *flushing, s *segment, x *indexes) error {
 	handles := []*handle{s.log}
-	if x != nil { // otherwise it was opened like this, and has nothing in memory
-		if err := x.write(); err != nil {
-			return err
-		}
+	if x != nil {
 		handles = append(handles, x.unsynced()...)
 		f.dirDirty = f.dirDirty || x.aborts.durable <= 0 && x.aborts.len() > 0 // the file may be new
 		y := *x
 		y.wrote(x)
 		y.synced()
-		if isActive {
-			l.mu.Lock()
+		l.mu.Lock()
+		if s == l.act.segment {
 			l.act.indexes.wrote(&y)
 			l.act.indexes.markSynced(&y)
 			l.act.shown = nil
-			l.mu.Unlock()
 		} else {
 			y.dropTails()
 			s.idx.Store(&y)
 		}
+		l.mu.Unlock()
 	}
 	for _, h := range handles {
 		if _, err := h.acquire(); err != nil {
@@ -124,9 +141,13 @@ func (l *Log) sync(f *flushing) error {
 		path := filePath(f.dir, at, suffixSnapshot)
 		err = errors.Join(err, l.fileError(path, syncFile(l.fs, path)))
 	}
-	err = errors.Join(err, l.writeEpochs())
 	if f.dirDirty {
 		err = errors.Join(err, l.fileError(".", l.fs.SyncDir(f.dir)))
+	}
+	if err == nil {
+		err = l.writeEpochs() // where the disk is full the file has its old content, and the recovery point stays
+	} else if vfs.NoSpace(err) {
+		err = fmt.Errorf("synced too late: %v", err) // some file systems look for room only then
 	}
 	if err != nil {
 		// What a failed fsync left on the disk is unknown, also to the kernel: only reading it again helps.

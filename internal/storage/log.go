@@ -166,7 +166,8 @@ func (l *Log) thaw() {
 	l.mu.Unlock()
 }
 
-// doom makes the log refuse appends after a failed write. mu is not held.
+// doom makes the log refuse appends after a failed write, unless the disk is only full: what wanted room left the log as it
+// was. mu is not held.
 func (l *Log) doom(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,7 +176,7 @@ func (l *Log) doom(err error) error {
 
 // doomed is doom with mu held.
 func (l *Log) doomed(err error) error {
-	if err != nil && l.failed == nil {
+	if err != nil && l.failed == nil && !vfs.NoSpace(err) {
 		l.failed = err
 	}
 	return err

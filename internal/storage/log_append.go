@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/record"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // AppendOptions say how to append as a leader.
@@ -196,7 +197,8 @@ func (l *Log) stage(b record.Batch, at position, a AppendOptions, cfg *Config) e
 }
 
 // write writes batches at the end of the last segment: in one piece, as long as they fit a buffer. mu is held. After an
-// error the file's tail is unknown, so the log takes no further append.
+// error the file's tail is unknown, so the log takes no further append; only on a full disk it is cut off, and the next
+// append may find room again.
 func (l *Log) write(batches []record.Batch, total int) error {
 	if len(batches) == 1 {
 		return l.writeAt(batches[0], l.act.size)
@@ -229,10 +231,25 @@ func (l *Log) writeAt(b []byte, pos int64) error {
 		_, err = f.WriteAt(b, pos)
 		h.Release()
 	}
-	if err != nil {
-		return l.doomed(fail(h, pos, err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	if vfs.NoSpace(err) {
+		if cut := l.cutTail(h); cut != nil {
+			err = cut
+		}
+	}
+	return l.doomed(fail(h, pos, err))
+}
+
+// cutTail removes what an append that failed has left behind the log's end. mu is held.
+func (l *Log) cutTail(h *handle) error {
+	f, err := h.acquire()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	return f.Truncate(l.act.size)
 }
 
 // index takes a batch into the last segment's indexes: an entry for the first batch that begins more than

@@ -74,6 +74,11 @@ func (l *Log) roll(base int64, now time.Time) error {
 	if err != nil {
 		return l.doom(err)
 	}
+	if snap {
+		l.mu.Lock()
+		l.freshSnaps = append(l.freshSnaps, base)
+		l.mu.Unlock()
+	}
 	seg, err := createSegment(l.fs, l.Dir(), base)
 	if err != nil {
 		return l.doom(l.fileError(fileName(base, suffixLog), err))
@@ -82,9 +87,6 @@ func (l *Log) roll(base int64, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seal()
-	if snap {
-		l.freshSnaps = append(l.freshSnaps, base)
-	}
 	l.producers.end = base
 	l.segments = append(slices.Clip(l.segments), seg)
 	l.act = seg.activate(jitterOf(cfg, l.Dir(), base), now)

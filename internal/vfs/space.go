@@ -1,0 +1,12 @@
+package vfs
+
+import (
+	"errors"
+	"syscall"
+)
+
+// NoSpace says whether an error is that of a full disk or a used-up quota: nothing is broken, and what failed may be tried
+// again when there is room.
+func NoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
