@@ -43,6 +43,11 @@ func (m *Machine) classicJoins(t *turn, g *consumer, r *kmsg.JoinGroupRequest) (
 	if err != nil {
 		return nil, kerr.InconsistentGroupProtocol
 	}
+	if g.members[id] == nil && r.InstanceID == nil && !isNew && len(sub.owned) > 0 {
+		// Ids that were given out are not kept, so an unknown one is let in. But one that goes on with partitions was
+		// removed, and others may have them: it has to hear of that. Apache's coordinator lets it in with them.
+		return nil, kerr.UnknownMemberID
+	}
 	join := r.InstanceID == nil || isNew
 	member, err := m.consumerMember(t, g, comer{id: id, instanceID: r.InstanceID, epoch: -1, join: join, classic: true})
 	if err != nil {
