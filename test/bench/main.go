@@ -43,7 +43,7 @@ func main() {
 	flag.IntVar(&s.again, "again", 2, "how often a disturbed leg is measured again")
 	flag.StringVar(&s.out, "json", "", "also write the result to this file")
 	flag.Int64Var(&s.warmup, "warmup", 2_000_000, "records that warm the brokers up, not counted")
-	flag.Int64Var(&s.bytes, "bytes", 1<<30, "bytes of records in a leg")
+	flag.Int64Var(&s.bytes, "bytes", 1<<29, "bytes of records in a leg")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -22,16 +23,19 @@ func begin(b *broker) (meter, error) {
 	return meter{b: b, at: time.Now(), cpu: cpu, own: ownCPU(), busy: busy, stolen: stolen}, err
 }
 
-// end gives the broker's CPU seconds and fills in the rest of a figure.
+// end gives the broker's CPU seconds and adds the rest to a figure, which may be of several rounds.
 func (m meter) end(f *figure) (cpu float64, err error) {
 	cpu, err = m.b.cpu()
 	cpu -= m.cpu
-	f.Seconds = time.Since(m.at).Seconds()
-	f.Client = ownCPU() - m.own
-	f.RSS = m.b.rss()
+	seconds, own := time.Since(m.at).Seconds(), ownCPU()-m.own
 	busy, stolen := machine()
-	f.Foreign = max(0, busy-m.busy-f.Client-cpu) / f.Seconds / float64(processors())
-	f.Stolen = (stolen - m.stolen) / f.Seconds / float64(processors())
+	all := (f.Seconds + seconds) * float64(processors())
+	share := func(before, now float64) float64 { return (before*f.Seconds*float64(processors()) + now) / all }
+	f.Foreign = share(f.Foreign, max(0, busy-m.busy-own-cpu))
+	f.Stolen = share(f.Stolen, stolen-m.stolen)
+	f.Seconds += seconds
+	f.Client += own
+	f.RSS = m.b.rss()
 	return cpu, err
 }
 
@@ -64,16 +68,17 @@ func ownCPU() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-// warmMemory touches memory and gives it back, so that the page cache of the leg is made of pages that the machine below
-// has backed already. On a virtual machine the first touch of a page costs many times the write itself, and who runs
-// first would pay for both.
-func warmMemory(n int64) error {
-	b, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+// warmMemory fills the page cache and gives it back, so that the page cache of the leg is made of pages that the machine
+// below has backed already. On a virtual machine the first touch of a page costs many times the write itself, and who
+// runs first would pay for both. A file's pages come from where the leg's will, other memory does not.
+func warmMemory(dir string, n int64) error {
+	f, err := os.CreateTemp(dir, "ballast-")
 	if err != nil {
 		return err
 	}
-	for i := 0; i < len(b); i += 4096 {
-		b[i] = 1
+	b := make([]byte, 1<<20)
+	for ; n > 0 && err == nil; n -= int64(len(b)) {
+		_, err = f.Write(b)
 	}
-	return syscall.Munmap(b)
+	return errors.Join(err, os.Remove(f.Name()), f.Close())
 }

@@ -75,23 +75,34 @@ func bytesRow(name, title string, goal float64, p producing) row {
 	}}
 }
 
+// round is how much is written between two preparations: less than the machine takes back of its memory meanwhile.
+const round = 256 << 20
+
 func produceLeg(ctx context.Context, b *broker, p producing, n int64) (f figure, err error) {
 	err = withTopic(ctx, b, func(topic string) error {
 		rs := p.requests(topic)
-		count := max(n/rs.payload, 1)
-		if err := prepare(n); err != nil {
-			return err
+		cpu, written := 0.0, int64(0)
+		for written < n {
+			count := max(min(n-written, round)/rs.payload, 1)
+			if err := prepare(b, count*rs.payload); err != nil {
+				return err
+			}
+			m, err := begin(b)
+			if err != nil {
+				return err
+			}
+			if err := p.send(ctx, b.address, rs, count); err != nil {
+				return err
+			}
+			used, err := m.end(&f)
+			if err != nil {
+				return err
+			}
+			cpu += used
+			written += count * rs.payload
 		}
-		m, err := begin(b)
-		if err != nil {
-			return err
-		}
-		if err := p.send(ctx, b.address, rs, count); err != nil {
-			return err
-		}
-		cpu, err := m.end(&f)
-		f.bytes(cpu, count*rs.payload)
-		return err
+		f.bytes(cpu, written)
+		return nil
 	})
 	return f, err
 }
@@ -100,7 +111,7 @@ func consumeLeg(ctx context.Context, b *broker, p producing, n int64) (f figure,
 	err = withTopic(ctx, b, func(topic string) error {
 		rs := p.requests(topic)
 		count := max(n/rs.payload, 1)
-		if err := prepare(n); err != nil {
+		if err := prepare(b, n); err != nil {
 			return err
 		}
 		if err := p.send(ctx, b.address, rs, count); err != nil {
@@ -111,11 +122,14 @@ func consumeLeg(ctx context.Context, b *broker, p producing, n int64) (f figure,
 		if err != nil {
 			return err
 		}
-		if err := consume(ctx, b.address, topic, count*rs.payload); err != nil {
-			return err
+		const passes = 2
+		for range passes {
+			if err := consume(ctx, b.address, topic, count*rs.payload); err != nil {
+				return err
+			}
 		}
 		cpu, err := m.end(&f)
-		f.bytes(cpu, count*rs.payload)
+		f.bytes(cpu, passes*count*rs.payload)
 		return err
 	})
 	return f, err
@@ -150,9 +164,9 @@ func requestsRow(name, title string, goal float64, p producing) row {
 }
 
 // prepare makes the machine the same for every leg.
-func prepare(n int64) error {
+func prepare(b *broker, n int64) error {
 	syscall.Sync()
-	return warmMemory(2 * n)
+	return warmMemory(b.dir, n+n/4)
 }
 
 // measured runs a leg, and again where other programs used too much of the machine meanwhile.
