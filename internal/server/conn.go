@@ -19,6 +19,7 @@ var (
 	errDraining = errors.New("the server is closing")
 	errIdle     = errors.New("idle for longer than connections.max.idle.ms")
 	errStalled  = errors.New("client stopped in the middle of a request")
+	errPanicked = errors.New("the handler of a request panicked")
 	errExcess   = errors.New("closed for a connection of a privileged listener: max.connections")
 )
 
@@ -263,10 +264,16 @@ func (c *Conn) next() error {
 	}
 	c.queue = append(c.queue, call)
 	c.mu.Unlock()
-	return c.settle(call, c.s.handler.Serve(call))
+	outcome, err := c.serve(call)
+	if err != nil {
+		c.Close(err)
+		return err
+	}
+	return c.settle(call, outcome)
 }
 
 func (c *Conn) decode(call *Call, f *frame) (err error) {
+	defer c.guard(call, &err)
 	if call.Header, call.Body, err = wire.ParseRequestHeader(f.b); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,8 @@ func TestRefusedFrames(t *testing.T) {
 	head := func(key, version int16, n uint32) []byte {
 		return wire.AppendRequestHeader(length(n), wire.RequestHeader{Key: key, Version: version})
 	}
+	apis := wire.APIs()
+	notServed := apis[slices.IndexFunc(apis, func(a wire.API) bool { return !a.Served() && a.Min <= a.Max })]
 	for _, c := range []struct {
 		name  string
 		bytes []byte
@@ -29,7 +32,7 @@ func TestRefusedFrames(t *testing.T) {
 		{"longer than socket.request.max.bytes", length(1<<20 + 1)},
 		{"longer than the API's limit", head(12, 0, 512<<10)},
 		{"unknown key", head(600, 0, 100)},
-		{"key that is not served", head(24, 0, 100)},
+		{"key that is not served", head(notServed.Key, notServed.Min, 100)},
 		{"removed key", head(4, 0, 100)},
 		{"version that does not exist", framed(wire.RequestHeader{Key: 3, Version: 99}, nil)},
 		{"Produce 2", framed(wire.RequestHeader{Key: 0, Version: 2}, nil)},

@@ -244,7 +244,7 @@ func (c *Conn) attrs(err error) []slog.Attr {
 }
 
 type counters struct {
-	accepted, refusedPerIP, closedIdle, closedExcess, cutSlow, cutStalled, malformed, requests, bytesIn, bytesOut atomic.Int64
+	accepted, refusedPerIP, closedIdle, closedExcess, cutSlow, cutStalled, malformed, panicked, requests, bytesIn, bytesOut atomic.Int64
 }
 
 // Stats are a server's counters since New, and what it holds now.
@@ -259,6 +259,7 @@ type Stats struct {
 	CutSlow      int64 // did not take their answers
 	CutStalled   int64 // stopped in the middle of a frame
 	Malformed    int64 // refused requests
+	Panics       int64 // of handlers
 	Requests     int64
 	BytesIn      int64
 	BytesOut     int64
@@ -279,6 +280,7 @@ func (s *Server) Stats() Stats {
 		CutSlow:             s.stats.cutSlow.Load(),
 		CutStalled:          s.stats.cutStalled.Load(),
 		Malformed:           s.stats.malformed.Load(),
+		Panics:              s.stats.panicked.Load(),
 		Requests:            s.stats.requests.Load(),
 		BytesIn:             s.stats.bytesIn.Load(),
 		BytesOut:            s.stats.bytesOut.Load(),
