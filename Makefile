@@ -48,7 +48,7 @@ bench: build ## compare with Apache Kafka on this machine (full run)
 	test/bench/run
 
 bench-smoke: build ## one pair of each benchmark row
-	test/bench/run --pairs 1
+	test/bench/run --pairs 1 --again 0
 
 check: test lint e2e ## what CI runs
 

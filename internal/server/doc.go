@@ -22,6 +22,14 @@
 //   - A client that takes nothing for WriteStall, or stops in the middle of a frame for FrameStall, is cut off.
 //   - Connections are bounded in all, per listener and per address, and closed when idle for connections.max.idle.ms.
 //
+// # Files
+//
+// An answer holds ranges of files, not their bytes (vfs.Range). Of those of 16 KiB and more the system copies the bytes
+// itself, by sendfile with an explicit offset, so any number of connections may send one file; what stands before a range
+// is sent with MSG_MORE and leaves in one packet with it. Smaller ranges are read and joined with their neighbours: a copy
+// costs less than two calls. So is everything under TLS, and files without a descriptor. A file that is shorter than its
+// range ends the connection, for the client has been promised the length.
+//
 // # Frames
 //
 // []byte fields of a decoded request alias its frame. Frames of Produce come from a pool and return to it when the call
