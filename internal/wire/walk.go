@@ -12,6 +12,10 @@ const (
 	costTag    = 96  // each further one, the growing of the map included
 )
 
+// stringMax is the longest string that Kafka reads, also where a compact length could announce more. So no string of a
+// request is too long for the records that it may come to stand in.
+const stringMax = 1<<15 - 1
+
 // walker goes through a body along its shape. It allocates nothing; after the first error it stands still.
 type walker struct {
 	src  []byte
@@ -104,6 +108,9 @@ func (w *walker) value(f *field, k kind, version int16) {
 	switch k {
 	case str:
 		if n := w.length(2); !w.null(f, n, version) {
+			if n > stringMax {
+				w.fail("%s has %d bytes", f.name, n)
+			}
 			w.take(n)
 			w.cost += int64(n) + 2*costObject
 		}
