@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -14,17 +16,25 @@ import (
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
-var seed = flag.Uint64("seed", 0, "run TestCrash with this seed alone, talking")
+var seed = flag.Uint64("seed", 0, "run TestSimLog with this seed alone, talking")
 
-// TestCrash appends, rolls, flushes, truncates and crashes at random, and compares what comes back with a model: all that
+// TestSimLog appends, rolls, flushes, truncates and crashes at random, on a disk that is full at times, and compares what comes back with a model: all that
 // was flushed, nothing that was not appended, no offset twice or missing, and a producers' state that equals one
 // computed from the batches.
-func TestCrash(t *testing.T) {
+func TestSimLog(t *testing.T) {
 	if *seed != 0 {
 		newCrasher(t, *seed).run(true)
 		return
 	}
-	for s := range uint64(200) {
+	seeds := uint64(200)
+	if text := os.Getenv("KLAMM_SIM_SEEDS"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = n
+	}
+	for s := range seeds {
 		newCrasher(t, s+1).run(false)
 	}
 }
@@ -45,6 +55,7 @@ type crasher struct {
 	open    map[int64]bool
 	trace   bool
 	flushed int64
+	full    int // steps for which the disk has no room
 }
 
 func newCrasher(t *testing.T, seed uint64) *crasher {
@@ -90,20 +101,34 @@ func (c *crasher) step() {
 			c.t.Logf("end %d rp %d: %s", c.l.View().LogEnd, c.l.RecoveryPoint(), fmt.Sprintf(format, args...))
 		}
 	}
-	switch n := c.rng.IntN(100); {
+	if c.full > 0 {
+		if c.full--; c.full == 0 {
+			say("there is room again")
+			c.mem.SetCapacity(1 << 40)
+		}
+	}
+	switch n := c.rng.IntN(104); {
+	case n >= 100:
+		if c.full == 0 {
+			c.full = 1 + c.rng.IntN(8)
+			say("the disk is full for %d steps", c.full)
+			u, err := c.mem.Usage("/")
+			c.must(err)
+			c.mem.SetCapacity(u.Total - u.Free + c.rng.Int64N(500))
+		}
 	case n < 60:
 		say("append")
 		c.append()
 	case n < 65:
 		say("roll")
-		c.must(c.l.Roll(c.now))
+		c.mustWithRoom(c.l.Roll(c.now))
 	case n < 80:
 		upTo := c.rng.Int64N(c.l.View().LogEnd + 1)
 		if c.rng.IntN(3) == 0 || c.unsure {
 			upTo = c.l.View().LogEnd
 		}
 		say("flush %d", upTo)
-		c.must(c.l.Flush(upTo))
+		c.mustWithRoom(c.l.Flush(upTo))
 		if upTo == c.l.View().LogEnd && c.l.RecoveryPoint() == upTo && len(c.batches) > 0 {
 			c.unsure = c.unsure && upTo == c.flushed
 		}
@@ -115,11 +140,13 @@ func (c *crasher) step() {
 	case n < 88:
 		c.epoch++
 		say("leader epoch %d", c.epoch)
-		c.must(c.l.BecomeLeader(c.epoch))
+		c.mustWithRoom(c.l.BecomeLeader(c.epoch))
 	case n < 92:
-		say("truncate")
-		c.truncate()
-	case n < 95:
+		if c.full == 0 {
+			say("truncate")
+			c.truncate()
+		}
+	case n < 95 && c.full == 0:
 		say("clean close")
 		c.must(c.l.Close(true))
 		c.unsure = false
@@ -137,6 +164,14 @@ func (c *crasher) must(err error) {
 	c.t.Helper()
 	if err != nil {
 		c.fatalf("%v", err)
+	}
+}
+
+// mustWithRoom allows what a full disk does not.
+func (c *crasher) mustWithRoom(err error) {
+	c.t.Helper()
+	if c.full == 0 || !vfs.NoSpace(err) {
+		c.must(err)
 	}
 }
 
@@ -167,7 +202,9 @@ func (c *crasher) append() {
 		batch = b.Bytes()
 	}
 	if _, err := c.l.Append([]record.Batch{batch}, a); err != nil {
-		c.fatalf("append: %v", err)
+		c.mustWithRoom(err)
+		c.resync()
+		return
 	}
 	c.batches = append(c.batches, slices.Clone(batch))
 }
@@ -203,6 +240,8 @@ func (c *crasher) crash() {
 	}
 	synced := c.l.RecoveryPoint()
 	c.mem.Crash(c.rng)
+	c.full = 0
+	c.mem.SetCapacity(1 << 40)
 	c.reopen(false)
 	if end := c.l.View().LogEnd; end < synced {
 		c.fatalf("log ends at %d, %d was flushed", end, synced)

@@ -2,14 +2,11 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
 	"sort"
 	"time"
-
-	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // flushing is what a flush has to make durable.
@@ -68,9 +65,9 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 		}
 		if err := tails[i].write(); err != nil {
 			l.mu.Lock()
-			defer l.mu.Unlock()
 			l.dirDirty, l.freshSnaps = l.dirDirty || f.dirDirty, slices.Concat(f.snaps, l.freshSnaps)
-			return nil, l.doomed(err)
+			l.mu.Unlock()
+			return nil, l.wanting(err)
 		}
 	}
 	for i, s := range list {
@@ -145,11 +142,10 @@ func (l *Log) sync(f *flushing) error {
 		err = errors.Join(err, l.fileError(".", l.fs.SyncDir(f.dir)))
 	}
 	if err == nil {
-		err = l.writeEpochs() // where the disk is full the file has its old content, and the recovery point stays
-	} else if vfs.NoSpace(err) {
-		err = fmt.Errorf("synced too late: %v", err) // some file systems look for room only then
-	}
-	if err != nil {
+		if err := l.writeEpochs(); err != nil { // where the disk is full the file has its old content, and the recovery point stays
+			return l.wanting(err)
+		}
+	} else {
 		// What a failed fsync left on the disk is unknown, also to the kernel: only reading it again helps.
 		return l.doom(err)
 	}

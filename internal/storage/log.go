@@ -166,8 +166,7 @@ func (l *Log) thaw() {
 	l.mu.Unlock()
 }
 
-// doom makes the log refuse appends after a failed write, unless the disk is only full: what wanted room left the log as it
-// was. mu is not held.
+// doom makes the log refuse appends after a failed write. mu is not held.
 func (l *Log) doom(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,10 +175,18 @@ func (l *Log) doom(err error) error {
 
 // doomed is doom with mu held.
 func (l *Log) doomed(err error) error {
-	if err != nil && l.failed == nil && !vfs.NoSpace(err) {
+	if err != nil && l.failed == nil {
 		l.failed = err
 	}
 	return err
+}
+
+// wanting is doom for what leaves the log as it was if the disk is only full. mu is not held.
+func (l *Log) wanting(err error) error {
+	if vfs.NoSpace(err) {
+		return err
+	}
+	return l.doom(err)
 }
 
 // fileError gives an error of a file that has no handle its place.

@@ -235,9 +235,11 @@ func (l *Log) writeAt(b []byte, pos int64) error {
 		return nil
 	}
 	if vfs.NoSpace(err) {
-		if cut := l.cutTail(h); cut != nil {
-			err = cut
+		cut := l.cutTail(h)
+		if cut == nil {
+			return fail(h, pos, err)
 		}
+		err = cut
 	}
 	return l.doomed(fail(h, pos, err))
 }

@@ -72,7 +72,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 	}
 	snap, err := l.snapshot(base, false)
 	if err != nil {
-		return l.doom(err)
+		return l.wanting(err)
 	}
 	if snap {
 		l.mu.Lock()
@@ -81,7 +81,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 	}
 	seg, err := createSegment(l.fs, l.Dir(), base)
 	if err != nil {
-		return l.doom(l.fileError(fileName(base, suffixLog), err))
+		return l.wanting(l.fileError(fileName(base, suffixLog), err))
 	}
 	cfg := l.config.Load()
 	l.mu.Lock()
@@ -116,7 +116,8 @@ func (l *Log) snapshot(offset int64, sync bool) (bool, error) {
 	}
 	path := filePath(l.Dir(), offset, suffixSnapshot)
 	if err := writeSnapshot(l.fs, path, p.entries(), sync); err != nil {
-		return false, l.fileError(path, err)
+		// A piece of it would pass for the newest one at the next Open, which drops the others.
+		return false, l.fileError(path, errors.Join(err, removeIfThere(l.fs, path)))
 	}
 	if i, there := slices.BinarySearch(p.snapshots, offset); !there {
 		p.snapshots = slices.Insert(p.snapshots, i, offset)
@@ -147,7 +148,7 @@ func (l *Log) writeBehind() {
 		return
 	}
 	if err := x.write(); err != nil {
-		_ = l.doom(err)
+		_ = l.wanting(err) // on a full disk the tail stays in memory
 		return
 	}
 	l.mu.Lock()
