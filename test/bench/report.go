@@ -45,7 +45,11 @@ func report(w io.Writer, brokers []*broker, results []result) {
 					if k > 0 {
 						fmt.Fprint(w, " /")
 					}
-					fmt.Fprintf(w, " %.0f", scale*median(r.Legs, func(l []figure) float64 { return f(l[k]) }))
+					if v := scale * median(r.Legs, func(l []figure) float64 { return f(l[k]) }); v > 0 {
+						fmt.Fprintf(w, " %.0f", v)
+					} else {
+						fmt.Fprint(w, " -")
+					}
 				}
 				fmt.Fprint(w, " |")
 			}
