@@ -156,10 +156,24 @@ need_java() {
   missing "Apache Kafka's Java tools" mvn -q -B -U org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dartifact=org.slf4j:slf4j-api:2.0.17:pom
   return 1
 }
+# need_streams: the class path for Kafka Streams and its examples, of the version that the Java tools have; $streams is it
+need_streams() {
+  local jars dir
+  jars=$("$kafka" fetch 2>>"$work/logs/install.log") || { missing "Apache Kafka's Java tools" false; return 1; }
+  local version=${jars#*apache-kafka-}
+  dir=$cache/kafka-streams-${version%/*}
+  [[ -e $dir/complete ]] || { mvn -q -B -f "$here/clients/streams.xml" -Dkafka.version="${version%/*}" -DoutputDirectory="$dir" \
+    -DincludeArtifactIds=kafka-streams,kafka-streams-examples,rocksdbjni org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies &&
+    touch "$dir/complete"; } >>"$work/logs/install.log" 2>&1 || {
+    missing "Kafka Streams" mvn -q -B -U org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get -Dartifact=org.slf4j:slf4j-api:2.0.17:pom
+    return 1
+  }
+  streams=$jars:$dir/*
+}
 # go_tests ARG...: the tests of e2e/go, with their results as lines that `results` counts
 go_tests() {
   local out code
-  out=$(cd "$root" && timeout 290 go test -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
+  out=$(cd "$root" && timeout $((290 + 20 * ${KLAMM_E2E_SEEDS:-0})) go test -timeout 60m -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
   echo "$out"
   sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+).*/\1 \2/p' <<<"$out"
   return "$code"

@@ -28,15 +28,16 @@ type node struct {
 	dir     string
 	command *exec.Cmd
 	exited  chan error
+	config  []string     // KEY=VALUE, beside the listener and the directory
 	log     bytes.Buffer // of the process that runs; written by it until exited tells its end
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t *testing.T, config ...string) *node {
 	t.Helper()
 	if os.Getenv("KLAMM_E2E_NODE_COMMAND") == "" {
 		t.Skip("KLAMM_E2E_NODE_COMMAND is not set")
 	}
-	n := &node{t: t, addr: freeAddr(t), dir: t.TempDir()}
+	n := &node{t: t, addr: freeAddr(t), dir: t.TempDir(), config: config}
 	n.start()
 	t.Cleanup(func() {
 		if n.command != nil {
@@ -67,6 +68,9 @@ func (n *node) start() {
 	n.log.Reset()
 	n.command = exec.Command(words[0], append(words[1:], "--override", "listeners=PLAINTEXT://"+n.addr,
 		"--override", "log.dirs="+filepath.Join(n.dir, "data"))...)
+	for _, c := range n.config {
+		n.command.Args = append(n.command.Args, "--override", c)
+	}
 	n.command.Stdout, n.command.Stderr = &n.log, &n.log
 	if err := n.command.Start(); err != nil {
 		n.t.Fatal(err)
