@@ -31,12 +31,12 @@ func parseVoters(text string) ([]initialVoter, error) {
 			return nil, err
 		}
 		if slices.ContainsFunc(voters, func(o initialVoter) bool { return o.id == v.id }) {
-			return nil, fmt.Errorf("Node id %d was specified more than once.", v.id) //nolint:staticcheck // Kafka's text
+			return nil, fmt.Errorf("Node id %d was specified more than once.", v.id)
 		}
 		voters = append(voters, v)
 	}
 	if len(voters) == 0 {
-		return nil, errors.New("No voters given.") //nolint:staticcheck // Kafka's text
+		return nil, errors.New("No voters given.")
 	}
 	return voters, nil
 }

@@ -129,13 +129,14 @@ func (d *Dirs) Delete(id schema.UUID, index int32) error {
 	if err != nil {
 		return err
 	}
-	gone, name := doomed{path: path}, ""
+	gone := doomed{path: path}
+	var topic string
 	if e != nil {
-		gone.log, name = e.log, e.name.topic
+		gone.log, topic = e.log, e.name.topic
 	} else {
-		name = b.name.topic
+		topic = b.name.topic
 	}
-	delay := d.topicConfig(name).FileDeleteDelay
+	delay := d.topicConfig(topic).FileDeleteDelay
 	gone.due = d.c.Now().Add(delay)
 	d.doom(gone)
 	d.c.Logger.Info("a log was renamed and will be removed", "path", path, "after", delay)

@@ -301,7 +301,7 @@ func (c *Codecs) rewrite(b Batch, r *Rules, target Codec, gaps bool) (Batch, err
 	if r.Recompress && target == r.Codec {
 		level = r.Level
 	}
-	from, payload := b.Codec(), []byte(b.Payload())
+	from, payload := b.Codec(), b.Payload()
 	if gaps {
 		var err error
 		if payload, err = c.renumber(b); err != nil {

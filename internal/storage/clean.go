@@ -488,7 +488,7 @@ func (x *cleaning) complete() error {
 // them, or the next Open removes them.
 func (x *cleaning) removeCleaned() {
 	for _, f := range x.a.files() {
-		removeIfThere(x.l.fs, filepath.Join(x.l.Dir(), filepath.Base(f.h.name()))) // the directory may have moved
+		_ = removeIfThere(x.l.fs, filepath.Join(x.l.Dir(), filepath.Base(f.h.name()))) // the directory may have moved
 	}
 }
 
