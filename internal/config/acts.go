@@ -54,7 +54,6 @@ func inertKeys(s Scope) inert {
 		return inert{
 			{never, "files grow as they are written: recovery need not read the zeros behind a preallocated end", []string{"preallocate"}},
 			{missed, "tiered storage is not there yet", []string{"remote.*", "local.retention.bytes", "local.retention.ms"}},
-			{missed, "comes with the fast path; batches are always validated in full", []string{"produce.validation"}},
 			{later, "comes with clusters: one node has no followers to throttle",
 				[]string{"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}},
 		}
@@ -102,7 +101,6 @@ func inertKeys(s Scope) inert {
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
 		{later, "streams groups come later", []string{"group.streams.*"}},
-		{missed, "comes with the fast path; batches are always validated in full", []string{"log.produce.validation"}},
 		{missed, "replicas do not move between directories yet", []string{"cordoned.log.dirs",
 			"alter.log.dirs.replication.quota.window.*", "replica.alter.log.dirs.io.max.bytes.per.second"}},
 		{later, "comes with clusters: this version runs a single node", []string{

@@ -98,6 +98,6 @@ func logKeys() []Key {
 		{Name: "producer.id.expiration.check.interval.ms", Type: Int, Default: "600000", rule: atLeast(1), Importance: Low, Internal: true,
 			Doc: "How often producer state is searched for what has expired."},
 		{Name: "log.produce.validation", Type: String, Default: "full", rule: oneOf{"full", "header"}, Importance: Low, Dynamic: ClusterWide,
-			Doc: "How much of a produced batch is checked: full reads its records, header trusts its header; Klamm's own key."},
+			Doc: "How much of a produced batch is checked: full reads its records as Kafka does, header trusts its header and checksum, except where the topic is compacted; Klamm's own key."},
 	}
 }

@@ -52,7 +52,7 @@ func topicScopeKeys() []Key {
 		{Name: "preallocate", Type: Boolean, Default: "false", Importance: Medium, BrokerKeys: []string{"log.preallocate"},
 			Doc: "Whether a new segment of this topic gets its full size on disk at once."},
 		{Name: "produce.validation", Type: String, Default: "full", rule: oneOf{"full", "header"}, Importance: Low, BrokerKeys: []string{"log.produce.validation"},
-			Doc: "How much of a produced batch is checked: full reads its records, header trusts its header; Klamm's own key."},
+			Doc: "How much of a produced batch is checked: full reads its records as Kafka does, header trusts its header and checksum, except where the topic is compacted; Klamm's own key."},
 		{Name: "remote.log.copy.disable", Type: Boolean, Default: "false", Importance: Medium,
 			Doc: "Stops copying to remote storage while what is there stays readable."},
 		{Name: "remote.log.delete.on.disable", Type: Boolean, Default: "false", Importance: Medium,

@@ -51,7 +51,7 @@ func TestGetters(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	_, warnings, err := Parse(Broker, map[string]string{"num.partitions": "0", "log.dirs": "", "ssl.key.password": "x", "nope": "1",
 		"broker.id": "abc", "listener.name.x.max.connections": "-1", "process.roles": "broker,worker", "log.cleanup.policy": "delete, delete",
-		"controller.quorum.voters": "1@a", "security.inter.broker.protocol": "TLS", "log.produce.validation": "header", "create.topic.policy.class.name": " "})
+		"controller.quorum.voters": "1@a", "security.inter.broker.protocol": "TLS", "create.topic.policy.class.name": " "})
 	want := []string{
 		"Invalid value abc for configuration broker.id: Not a number of type INT (allowed: a 32-bit integer)",
 		"Failed to parse host name from entry 1@a for the configuration controller.quorum.voters. Each entry should be in the form `{id}@{host}:{port}`. (controller.quorum.voters=1@a; allowed: a comma-separated list, {id}@{host}:{port},...)",
@@ -75,7 +75,6 @@ func TestParseErrors(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{
 		"log.cleanup.policy names something twice, which counts once: delete",
-		"log.produce.validation is set, but has no effect: comes with the fast path; batches are always validated in full",
 		"nope is ignored: it is not a known broker configuration",
 		"ssl.key.password is set, but has no effect: TLS is not there yet",
 	}, texts); d != "" {

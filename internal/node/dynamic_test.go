@@ -2,8 +2,10 @@ package node_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -285,6 +287,33 @@ var effects = map[string]func(b *bench, set setter, key string){
 		b.refused(b.send(100, time.Now().Add(2*time.Hour)), kerr.InvalidTimestamp)
 		set(key, "86400000")
 		b.mustSend(100, time.Now().Add(2*time.Hour))
+	},
+	"produce.validation": func(b *bench, set setter, key string) {
+		lying := func() error { // it says gzip, and is not compressed
+			x := record.NewCodecs().NewBuilder()
+			x.Add(time.Now().UnixMilli(), nil, []byte("x"), nil)
+			batch := x.Bytes()
+			batch[22] |= byte(record.Gzip)
+			binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[21:], crc32.MakeTable(crc32.Castagnoli)))
+			r := produceRequest(b.topic, [16]byte{}, -1, batch)
+			r.Version = 11
+			resp, err := r.RequestWith(b.ctx, b.client(kgo.MaxVersions(kversion.V3_8_0())))
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			return kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+		}
+		if lying() == nil {
+			b.t.Fatal("a batch that cannot be read was taken")
+		}
+		set(key, "header")
+		if err := lying(); err != nil {
+			b.t.Fatal(err)
+		}
+		set(key, "full")
+		if lying() == nil {
+			b.t.Fatal("a batch that cannot be read was taken again")
+		}
 	},
 	"retention.bytes": func(b *bench, set setter, key string) {
 		b.fill(set, 3)

@@ -30,6 +30,7 @@ func logConfig(v config.Values) storage.Config {
 		MaxMessageBytes: v.Int("max.message.bytes"), LogAppendTime: v.String("message.timestamp.type") == "LogAppendTime",
 		TimestampBefore: v.Duration("message.timestamp.before.max.ms"), TimestampAfter: v.Duration("message.timestamp.after.max.ms"),
 		GzipLevel: v.Int("compression.gzip.level"), LZ4Level: v.Int("compression.lz4.level"), ZstdLevel: v.Int("compression.zstd.level"),
+		HeaderOnly:      v.String("produce.validation") == "header",
 		DeleteRetention: v.Duration("delete.retention.ms"), MinCompactionLag: v.Duration("min.compaction.lag.ms"),
 		MaxCompactionLag: v.Duration("max.compaction.lag.ms"), DirtyRatio: v.Float("min.cleanable.dirty.ratio"),
 	}

@@ -46,7 +46,7 @@ func (p *Partition) check(records []byte, c *storage.Config, o ProduceOptions) (
 	}
 	rules := record.Rules{
 		Partition: p.name, Now: o.Now.UnixMilli(), Before: limit(c.TimestampBefore), After: limit(c.TimestampAfter),
-		Compacted: c.Compact, MaxBytes: c.MaxMessageBytes, ProduceVersion: o.Version, FromClient: true,
+		Compacted: c.Compact, HeaderOnly: c.HeaderOnly, MaxBytes: c.MaxMessageBytes, ProduceVersion: o.Version, FromClient: true,
 		Recompress: !c.KeepCodec, Codec: c.Codec, Level: level(c),
 	}
 	if c.LogAppendTime {

@@ -40,6 +40,7 @@ type Config struct {
 
 	// What validation before the append needs; the log keeps it for its callers.
 	TimestampBefore, TimestampAfter time.Duration // message.timestamp.before.max.ms and .after.max.ms
+	HeaderOnly                      bool          // produce.validation is header
 	KeepCodec                       bool          // compression.type is producer
 	Codec                           record.Codec  // compression.type otherwise
 	GzipLevel, LZ4Level, ZstdLevel  int           // compression.*.level
