@@ -37,8 +37,9 @@ type producing struct {
 	codec   record.Codec
 	json    bool
 	acks    int16
-	clients int // connections
-	window  int // requests on their way on each
+	clients int  // connections
+	window  int  // requests on their way on each
+	header  bool // Klamm's own produce.validation=header, where the broker knows it
 }
 
 const partitions = 16

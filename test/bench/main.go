@@ -103,7 +103,7 @@ type kind struct {
 
 // kinds are who is measured: the first one is what the others are divided by.
 func kinds(s settings) []kind {
-	kafka, klamm := kind{"Apache Kafka", []string{s.kafka, "serve"}}, kind{"Klamm", []string{s.klamm, "start"}}
+	kafka, klamm := kind{"Apache Kafka", []string{s.kafka, "serve"}}, kind{klammName, []string{s.klamm, "start"}}
 	switch {
 	case s.alone:
 		return []kind{klamm}

@@ -44,6 +44,8 @@ func rows() []row {
 		bytesRow("produce-16k", "produce 1 KiB, 16 KiB batches, each a request", 0.6, with(func(p *producing) { p.batch, p.window = 16<<10, 5 })),
 		bytesRow("produce-lz4", "produce JSON of 1 KiB, lz4, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.LZ4 })),
 		bytesRow("produce-zstd", "produce JSON of 1 KiB, zstd, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.Zstd })),
+		bytesRow("produce-lz4-header", "produce JSON, lz4, likewise; Klamm with produce.validation=header", 0.3, with(func(p *producing) { p.json, p.codec, p.header = true, record.LZ4, true })),
+		bytesRow("produce-zstd-header", "produce JSON, zstd, likewise; Klamm with produce.validation=header", 0.3, with(func(p *producing) { p.json, p.codec, p.header = true, record.Zstd, true })),
 		{"consume", "consume 1 KiB from the page cache, 16 partitions, 1 MiB of each at once", []string{perGiB}, []float64{0.5},
 			func(ctx context.Context, b *broker, n int64) (figure, error) { return consumeLeg(ctx, b, full, n) }},
 		{"consume-16k", "consume 1 KiB in batches of 16 KiB, likewise", []string{perGiB}, []float64{0.5},
@@ -80,6 +82,11 @@ const round = 256 << 20
 
 func produceLeg(ctx context.Context, b *broker, p producing, n int64) (f figure, err error) {
 	err = withTopic(ctx, b, func(topic string) error {
+		if p.header {
+			if err := trustHeaders(ctx, b, topic); err != nil {
+				return err
+			}
+		}
 		rs := p.requests(topic)
 		cpu, written := 0.0, int64(0)
 		for written < n {
@@ -198,6 +205,28 @@ func withTopic(ctx context.Context, b *broker, f func(topic string) error) error
 		return err
 	}
 	_, err = admin.DeleteTopic(ctx, topic)
+	return err
+}
+
+// klammName is what a broker is called where the two differ.
+const klammName = "Klamm"
+
+// trustHeaders sets produce.validation=header, a key that only Klamm has.
+func trustHeaders(ctx context.Context, b *broker, topic string) error {
+	if b.name != klammName {
+		return nil
+	}
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	value := "header"
+	set, err := kadm.NewClient(c).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "produce.validation", Value: &value}}, topic)
+	if err != nil {
+		return err
+	}
+	_, err = set.On(topic, nil)
 	return err
 }
 
