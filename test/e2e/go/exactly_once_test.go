@@ -356,7 +356,7 @@ func (p *pipeline) conclude(took time.Duration) {
 	defer func() {
 		said, _ := os.ReadFile(p.out.Name())
 		for line := range bytes.Lines(said) {
-			if !bytes.HasPrefix(line, []byte("commit")) && !bytes.HasPrefix(line, []byte("abort")) {
+			if !bytes.HasPrefix(line, []byte("commit")) && !bytes.HasPrefix(line, []byte("abort")) && !bytes.HasPrefix(line, []byte("sleeps")) {
 				t.Logf("a worker: %s", bytes.TrimSpace(line))
 			}
 		}
@@ -387,8 +387,8 @@ func (p *pipeline) conclude(took time.Duration) {
 	})
 	said, _ := os.ReadFile(p.out.Name())
 	count := func(word string) int { return bytes.Count(said, []byte(word)) }
-	t.Logf("%d records, %d workers; %d transactions committed, %d aborted, %d workers ended by themselves; all was through %.1f s after the last event",
-		len(p.sent), p.born, count("commit "), count("abort "), count("ended: "), took.Seconds())
+	t.Logf("%d records, %d workers; %d transactions committed, %d aborted, %d sleeps, %d workers ended by themselves; all was through %.1f s after the last event",
+		len(p.sent), p.born, count("commit "), count("abort "), count("sleeps"), count("ended: "), took.Seconds())
 }
 
 func openTransactions(committed, ends kadm.ListedOffsets) (open string) {

@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // worker is what a process that consumes, transforms and produces is told, as JSON in KLAMM_E2E_WORKER.
@@ -54,6 +57,7 @@ func TestMain(m *testing.M) {
 // request was given up.
 func (w *worker) run(ctx context.Context) error {
 	random := rand.New(rand.NewPCG(w.Seed, 1))
+	sleepy := &sleeper{random: rand.New(rand.NewPCG(w.Seed, 2))}
 	balancer := kgo.RangeBalancer()
 	if w.Cooperative {
 		balancer = kgo.CooperativeStickyBalancer()
@@ -62,7 +66,8 @@ func (w *worker) run(ctx context.Context) error {
 		kgo.ConsumerGroup(w.Group), kgo.ConsumeTopics(w.In), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RequireStableFetchOffsets(), kgo.Balancers(balancer), kgo.SessionTimeout(1500*time.Millisecond), kgo.HeartbeatInterval(200*time.Millisecond),
 		kgo.RebalanceTimeout(3*time.Second), kgo.DefaultProduceTopic(w.Out), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.MetadataMinAge(20*time.Millisecond), kgo.FetchMaxWait(100*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
+		kgo.MetadataMinAge(20*time.Millisecond), kgo.FetchMaxWait(100*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
+		kgo.WithHooks(sleepy))
 	if err != nil {
 		return err
 	}
@@ -97,5 +102,33 @@ func (w *worker) run(ctx context.Context) error {
 		} else {
 			fmt.Println("abort", n)
 		}
+	}
+}
+
+// sleeper stops its own process now and then at the worst moment: the offsets are in the transaction, a heartbeat has shown that
+// the worker is in the group, and what is left is to commit. It wakes up when the group has given its partitions to others,
+// with the transaction still open or just timed out. The others must not begin before they know how it ends.
+type sleeper struct {
+	mu     sync.Mutex // guards all below
+	random *rand.Rand
+	ready  bool // the offsets were accepted, the heartbeat is to come
+}
+
+// OnBrokerRead is told of each response before the client hands it on.
+func (s *sleeper) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch kmsg.Key(key) {
+	case kmsg.TxnOffsetCommit:
+		s.ready = err == nil
+	case kmsg.Heartbeat:
+		if s.ready && s.random.IntN(70) == 0 {
+			until := fmt.Sprintf("sleep %.2f; kill -CONT %d", 1.6+0.6*s.random.Float64(), os.Getpid())
+			if exec.Command("sh", "-c", until).Start() == nil {
+				fmt.Println("sleeps")
+				syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			}
+		}
+		s.ready = false
 	}
 }
