@@ -23,6 +23,7 @@ type Config struct {
 
 	Intervals       Intervals
 	Cleaner         CleanerConfig
+	OpenFiles       int // of logs, that are kept open at once; those in use may be more. 0: no bound
 	RecoveryThreads int // num.recovery.threads.per.data.dir: for loading and closing; 0: 2
 
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day

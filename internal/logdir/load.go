@@ -155,7 +155,7 @@ func (d *Dirs) options(dir *directory, p partition) storage.Options {
 	return storage.Options{
 		FS: d.c.FS, Dir: filepath.Join(dir.path, p.String()), Topic: p.topic, Partition: p.index, Config: d.topicConfig(p.topic),
 		ProducerIDExpiry: d.c.ProducerIDExpiry, MaxTransactionTimeout: d.c.MaxTransactionTimeout,
-		Now: d.c.Now(),
+		Files: d.files, Now: d.c.Now(),
 	}
 }
 

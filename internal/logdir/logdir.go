@@ -25,6 +25,7 @@ var (
 type Dirs struct {
 	c         Config
 	clusterID string
+	files     *storage.Files // nil: no bound
 	// The directories never change after Open.
 	all    []*directory // with the metadata directory, if it is apart
 	dirs   []*directory // those that have logs, in the order of the configuration

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
@@ -43,6 +44,9 @@ func Open(c Config) (*Dirs, error) {
 		return nil, errors.New("no log directory is configured (log.dirs)")
 	}
 	d := newDirs(c)
+	if c.OpenFiles > 0 {
+		d.files = storage.NewFiles(c.OpenFiles)
+	}
 	for _, path := range append(slices.Clone(c.Dirs), c.MetadataDir) {
 		path = filepath.Clean(path)
 		isMetadata := len(d.all) == len(c.Dirs)

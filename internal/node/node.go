@@ -218,6 +218,7 @@ func (n *Node) open(ctx context.Context) error {
 	dirs, err := logdir.Open(logdir.Config{
 		FS: n.o.FS, Dirs: n.config.LogDirs, MetadataDir: n.config.MetadataLogDir, ClusterID: cluster, NodeID: n.config.NodeID,
 		Logger: n.o.Logger, Now: n.o.Now, NewID: n.o.NewID, Intervals: intervals(v), Cleaner: cleanerConfig(v),
+		OpenFiles:             openFiles(),
 		RecoveryThreads:       v.Int("num.recovery.threads.per.data.dir"),
 		ProducerIDExpiry:      v.Duration("producer.id.expiration.ms"),
 		MaxTransactionTimeout: v.Duration("transaction.max.timeout.ms"),

@@ -155,9 +155,8 @@ type cleaning struct {
 	last  map[int64]lastBatch // of the producers that the log remembers
 	stats CleanStats
 
-	a    active // the segment that is written
-	file vfs.File
-	at   int64 // bytes that the file has
+	a  active // the segment that is written
+	at int64  // bytes that the file has
 }
 
 // lastBatch is the last that the log knows of a producer.
@@ -425,13 +424,14 @@ func (x *cleaning) create(base int64) error {
 		}
 	}
 	path := s.log.name()
+	var f vfs.File
 	if err == nil {
-		x.file, err = fs.OpenFile(path, vfs.ReadWrite|vfs.Create|vfs.Truncate, 0o644)
+		f, err = fs.OpenFile(path, vfs.ReadWrite|vfs.Create|vfs.Truncate, 0o644)
 	}
 	if err != nil {
 		return x.l.fileError(path, err)
 	}
-	s.log = adopt(fs, path, x.file)
+	s.log = adopt(fs, path, f)
 	return nil
 }
 
@@ -443,7 +443,12 @@ func (x *cleaning) write() error {
 	if err := x.permit(len(x.c.out)); err != nil {
 		return err
 	}
-	if _, err := x.file.WriteAt(x.c.out, x.at); err != nil {
+	f, err := x.a.log.acquire()
+	if err == nil {
+		_, err = f.WriteAt(x.c.out, x.at)
+		x.a.log.Release()
+	}
+	if err != nil {
 		return fail(x.a.log, x.at, err)
 	}
 	x.at += int64(len(x.c.out))

@@ -19,6 +19,7 @@ func TestCompactionBeside(t *testing.T) {
 	const keys, rounds = 20, 400
 	_, o := memory(t)
 	o.Config = Config{SegmentBytes: 4000, IndexInterval: 300, Compact: true, DeleteRetention: time.Hour}
+	o.Files = NewFiles(5)
 	l, _ := open(t, o)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -57,7 +58,7 @@ func TestCompactionBeside(t *testing.T) {
 		l.CloseIdle()
 		return err
 	})
-	for round := 0; round < rounds || cleaned.Load() < 3; round++ {
+	for round := 0; round < rounds || cleaned.Load() < 3 && !t.Failed(); round++ {
 		b := codecs.NewBuilder()
 		for key := range keys {
 			b.Add(t0.UnixMilli(), fmt.Appendf(nil, "%d", key), fmt.Appendf(nil, "%08d", round), nil)

@@ -94,6 +94,9 @@ type Options struct {
 	Cleaned        int64 // from cleaner-offset-checkpoint
 	Clean          bool  // the last shutdown was clean: no segment is scanned
 
+	// Files bounds the open files of all logs that are opened with it; nil: there is no bound.
+	Files *Files
+
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day
 	MaxTransactionTimeout time.Duration // transaction.max.timeout.ms; 0: 15 minutes
 

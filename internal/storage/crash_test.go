@@ -65,6 +65,9 @@ func newCrasher(t *testing.T, seed uint64) *crasher {
 		FS: c.mem, Dir: "/d/t-0", Topic: "t", Now: t0,
 		Config: Config{SegmentBytes: 2000 + rng.IntN(20_000), IndexInterval: 1 + rng.IntN(1000), SegmentAge: time.Hour},
 	}
+	if rng.IntN(2) == 0 {
+		c.o.Files = NewFiles(1 + rng.IntN(6))
+	}
 	if err := c.mem.MkdirAll("/d", 0o755); err != nil {
 		t.Fatal(err)
 	}

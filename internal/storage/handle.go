@@ -14,21 +14,24 @@ import (
 // is not zero; zero means "closed", and opening needs the lock. The file is closed by whoever brings refs to zero:
 // idle() does so when it finds no user, a user's Release after retire() has taken the extra reference.
 type handle struct {
-	fs   vfs.FS
-	refs atomic.Int64
-	file vfs.File // set before refs leaves zero, read only by those who hold a reference
+	fs    disk
+	clock clock
+	refs  atomic.Int64
+	file  vfs.File // set before refs leaves zero, read only by those who hold a reference
 
 	mu      sync.Mutex
 	path    string // guarded by mu
 	retired bool   // guarded by mu: it will not be opened again
 }
 
-func newHandle(fs vfs.FS, path string) *handle { return &handle{fs: fs, path: path} }
+func newHandle(fs disk, path string) *handle { return &handle{fs: fs, path: path} }
 
 // adopt makes a handle of a file that is open already.
-func adopt(fs vfs.FS, path string, file vfs.File) *handle {
+func adopt(fs disk, path string, file vfs.File) *handle {
 	h := &handle{fs: fs, path: path, file: file}
 	h.refs.Store(1)
+	h.clock.used.Store(true)
+	fs.files.opened(h)
 	return h
 }
 
@@ -39,6 +42,9 @@ func (h *handle) acquire() (vfs.File, error) { return h.get(vfs.ReadWrite) }
 func (h *handle) create() (vfs.File, error) { return h.get(vfs.ReadWrite | vfs.Create) }
 
 func (h *handle) get(flags int) (vfs.File, error) {
+	if !h.clock.used.Load() {
+		h.clock.used.Store(true)
+	}
 	for {
 		n := h.refs.Load()
 		if n == 0 {
@@ -48,6 +54,14 @@ func (h *handle) get(flags int) (vfs.File, error) {
 			return h.file, nil
 		}
 	}
+	f, err := h.reopen(flags)
+	if err == nil {
+		h.fs.files.opened(h)
+	}
+	return f, err
+}
+
+func (h *handle) reopen(flags int) (vfs.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.retired {

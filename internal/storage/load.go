@@ -20,7 +20,7 @@ import (
 // topic's; damage is repaired and told in Recovery.
 func Open(o Options) (*Log, Recovery, error) {
 	l := &Log{
-		fs: o.FS, topic: o.Topic, partition: o.Partition, codecs: record.NewCodecs(),
+		fs: disk{o.FS, o.Files}, topic: o.Topic, partition: o.Partition, codecs: record.NewCodecs(),
 		maxTxn: o.MaxTransactionTimeout, epoch: -1, lastFlush: o.Now, unsure: math.MaxInt64,
 	}
 	l.dir.Store(&o.Dir)

@@ -18,7 +18,7 @@ const recentAppends = 64
 
 // Log is one partition's log. Every method is safe for concurrent use; see the package comment for the locks.
 type Log struct {
-	fs        vfs.FS
+	fs        disk
 	topic     string
 	partition int32
 	codecs    *record.Codecs

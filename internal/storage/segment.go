@@ -55,7 +55,7 @@ type active struct {
 	shown      *indexes      // what the View has; nil if indexes changed since
 }
 
-func newSegment(fsys vfs.FS, dir string, base int64) *segment {
+func newSegment(fsys disk, dir string, base int64) *segment {
 	s := &segment{
 		base:        base,
 		log:         newHandle(fsys, filePath(dir, base, suffixLog)),
@@ -67,7 +67,7 @@ func newSegment(fsys vfs.FS, dir string, base int64) *segment {
 }
 
 // createSegment makes the files of a new, empty segment; those that are there, left by a crash, are emptied.
-func createSegment(fsys vfs.FS, dir string, base int64) (*segment, error) {
+func createSegment(fsys disk, dir string, base int64) (*segment, error) {
 	s := newSegment(fsys, dir, base)
 	for _, suffix := range []string{suffixIndex, suffixTimeIndex} {
 		if err := createEmpty(fsys, filePath(dir, base, suffix)); err != nil {
