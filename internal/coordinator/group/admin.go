@@ -69,7 +69,7 @@ func (m *Machine) list(t *turn, r *kmsg.ListGroupsRequest) {
 func folded(names []string) []string {
 	out := make([]string, len(names))
 	for i, name := range names {
-		out[i] = strings.ToLower(strings.TrimSpace(name))
+		out[i] = strings.ReplaceAll(strings.ToLower(strings.TrimSpace(name)), "_", "") // Kafka calls NotReady not_ready here
 	}
 	return out
 }

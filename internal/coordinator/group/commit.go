@@ -67,6 +67,15 @@ func (m *Machine) mayCommit(t *turn, r *kmsg.OffsetCommitRequest) error {
 					}
 				}
 			}
+		},
+		topics: func(yield func(string, int32) bool) {
+			for i := range r.Topics {
+				for _, p := range r.Topics[i].Partitions {
+					if !yield(r.Topics[i].Topic, p.Partition) {
+						return
+					}
+				}
+			}
 		}})
 	if err != nil {
 		return err
@@ -120,6 +129,15 @@ func (m *Machine) commitInTransaction(t *turn, r *kmsg.TxnOffsetCommitRequest) {
 					}
 					for _, p := range r.Topics[i].Partitions {
 						if !yield(id, p.Partition) {
+							return
+						}
+					}
+				}
+			},
+			topics: func(yield func(string, int32) bool) {
+				for i := range r.Topics {
+					for _, p := range r.Topics[i].Partitions {
+						if !yield(r.Topics[i].Topic, p.Partition) {
 							return
 						}
 					}

@@ -52,6 +52,16 @@ type Config struct {
 	// RegexRefreshInterval is how old topics of a regular expression may be (group.consumer.regex.refresh.interval.ms).
 	// Zero means 10 minutes.
 	RegexRefreshInterval time.Duration
+
+	// The same for streams groups (group.streams.*), and: StreamsInitialRebalanceDelay is how long an empty group waits for
+	// more members before it assigns (group.streams.initial.rebalance.delay.ms; zero means no wait), StreamsStandbyReplicas
+	// the number of standbys of each stateful task (group.streams.num.standby.replicas), StreamsMaxStandbyReplicas what a
+	// group may have of its own (group.streams.max.standby.replicas; zero means 2, a negative number none).
+	StreamsSessionTimeout, MinStreamsSessionTimeout, MaxStreamsSessionTimeout             time.Duration
+	StreamsHeartbeatInterval, MinStreamsHeartbeatInterval, MaxStreamsHeartbeatInterval    time.Duration
+	StreamsAssignmentInterval, MinStreamsAssignmentInterval, MaxStreamsAssignmentInterval time.Duration
+	StreamsInitialRebalanceDelay                                                          time.Duration
+	StreamsMaxSize, StreamsStandbyReplicas, StreamsMaxStandbyReplicas                     int
 }
 
 func (c Config) withDefaults() Config {
@@ -74,6 +84,22 @@ func (c Config) withDefaults() Config {
 	def(&c.RegexRefreshInterval, 10*time.Minute)
 	if c.AssignmentInterval == 0 {
 		c.AssignmentInterval = time.Second
+	}
+	def(&c.StreamsSessionTimeout, 45*time.Second)
+	def(&c.MinStreamsSessionTimeout, 45*time.Second)
+	def(&c.MaxStreamsSessionTimeout, 60*time.Second)
+	def(&c.StreamsHeartbeatInterval, 5*time.Second)
+	def(&c.MinStreamsHeartbeatInterval, 5*time.Second)
+	def(&c.MaxStreamsHeartbeatInterval, 15*time.Second)
+	def(&c.MaxStreamsAssignmentInterval, 15*time.Second)
+	if c.StreamsAssignmentInterval == 0 {
+		c.StreamsAssignmentInterval = time.Second
+	}
+	if c.StreamsMaxStandbyReplicas == 0 {
+		c.StreamsMaxStandbyReplicas = 2
+	}
+	if c.StreamsMaxSize <= 0 {
+		c.StreamsMaxSize = math.MaxInt32
 	}
 	c.Assignors = knownAssignors(c.Assignors)
 	if len(c.Assignors) == 0 {

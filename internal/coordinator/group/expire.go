@@ -119,6 +119,9 @@ func (m *Machine) topicsChanged(t *turn, r TopicsChanged) {
 		if c, ok := g.(*consumer); ok && slices.ContainsFunc(names, c.subscribes) {
 			c.checked = false
 		}
+		if s, ok := g.(*streams); ok && slices.ContainsFunc(names, s.needs) {
+			s.checked = false
+		}
 	}
 	if len(r.Deleted) > 0 {
 		m.cleanup.topics = append(m.cleanup.topics, r.Deleted...)

@@ -36,11 +36,15 @@ func (m *Machine) join(t *turn, r *kmsg.JoinGroupRequest) {
 	existing, found := m.groups[r.Group]
 	g, _ := existing.(*classic)
 	c, _ := existing.(*consumer)
+	s, _ := existing.(*streams)
+	if s != nil && len(s.members) > 0 {
+		s = nil // that is refused
+	}
 	switch {
 	case c != nil && len(c.members) > 0:
 		m.joinConsumer(t, c, r)
 		return
-	case found && g == nil && c == nil:
+	case found && g == nil && c == nil && s == nil:
 		refuse("", kerr.InconsistentGroupProtocol)
 		return
 	case g == nil && r.MemberID != "":
@@ -50,6 +54,9 @@ func (m *Machine) join(t *turn, r *kmsg.JoinGroupRequest) {
 		g = newClassic(r.Group, t.now)
 		if c != nil {
 			g.replaced = c.tombstones()
+		} else if s != nil {
+			g.replaced = s.tombstones()
+			m.stopStreams(s)
 		}
 		m.groups[r.Group] = g
 	}

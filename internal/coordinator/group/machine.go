@@ -37,6 +37,9 @@ type Machine struct {
 	// image that brought a topic.
 	resolving map[string]int64
 	newTopics int64
+
+	// creating holds the internal topics of streams groups that were asked for, or could not be created.
+	creating map[string]creation
 }
 
 var _ machine.Machine[machine.Record] = (*Machine)(nil)
@@ -46,6 +49,7 @@ func New(c Config) *Machine {
 	m := &Machine{
 		config: c.withDefaults(), groups: map[string]group{}, offsets: newOffsets(),
 		clocks: map[clockKey]*timer{}, hashes: map[string]hashedTopic{}, resolving: map[string]int64{},
+		creating: map[string]creation{},
 	}
 	m.sweep.timer.kind = sweepIsDue
 	m.cleanup.timer.kind = cleanupIsDue
@@ -76,6 +80,7 @@ type access struct {
 	noMember   bool // a fetch that names no member
 	// partitions are those that offsets are committed for; nil if the kind of the group does not matter.
 	partitions iter.Seq2[schema.UUID, int32]
+	topics     iter.Seq2[string, int32] // the same by name
 }
 
 type verb int8
@@ -94,6 +99,8 @@ type turn struct {
 	cmd machine.Command
 	now int64 // ms
 	out machine.Result[machine.Record]
+
+	fencedStreams map[string][]*streamsMember // of streams groups, in a Tick
 }
 
 func (t *turn) reply(token machine.Token, value any) {
@@ -143,6 +150,12 @@ func (m *Machine) Keys(cmd machine.Command) []string {
 		return []string{r.group}
 	case *kmsg.ConsumerGroupDescribeRequest:
 		return slices.Concat([]string{}, r.Groups)
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		return []string{r.Group}
+	case *kmsg.StreamsGroupDescribeRequest:
+		return slices.Concat([]string{}, r.Groups)
+	case InternalTopicsCreated:
+		return []string{}
 	case *kmsg.DescribeGroupsRequest:
 		return slices.Concat([]string{}, r.Groups)
 	case *kmsg.DeleteGroupsRequest:
@@ -180,6 +193,12 @@ func (m *Machine) Handle(in machine.Input, cmd machine.Command) machine.Result[m
 		m.consumerDescribe(t, r)
 	case regexesResolved:
 		m.regexesAreResolved(t, r)
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		m.streamsHeartbeat(t, r)
+	case *kmsg.StreamsGroupDescribeRequest:
+		m.streamsDescribe(t, r)
+	case InternalTopicsCreated:
+		m.internalTopicsCreated(t, r)
 	case *kmsg.DescribeGroupsRequest:
 		m.describe(t, r)
 	case *kmsg.ListGroupsRequest:
@@ -221,6 +240,10 @@ func (m *Machine) start(t *turn) {
 			m.consumerStarts(t, g)
 			continue
 		}
+		if g, ok := m.groups[id].(*streams); ok {
+			m.streamsStarts(t, g)
+			continue
+		}
 		if g, ok := m.groups[id].(*classic); ok {
 			m.startClassic(t, g)
 		}
@@ -255,6 +278,8 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 		m.applyGroup(id, v)
 	case keyConsumerGroup, keyOldSubscription, keyConsumerMember, keyConsumerTarget, keyConsumerTargetOf, keyConsumerCurrent, keyConsumerExpression:
 		return m.applyConsumer(r)
+	case keyStreamsGroup, keyStreamsMember, keyStreamsTarget, keyStreamsTargetOf, keyStreamsCurrent, keyStreamsTopology:
+		return m.applyStreams(r)
 	default:
 		m.left++
 	}
@@ -267,11 +292,9 @@ func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 	g, _ := m.groups[id].(*classic)
 	c, _ := m.groups[id].(*consumer)
 	switch {
-	case v == nil && c != nil: // it has become a consumer group
+	case v == nil && g == nil: // there is none, or it has become a group of another kind
 	case v == nil:
-		if g != nil {
-			m.stopTimers(g)
-		}
+		m.stopTimers(g)
 		delete(m.groups, id)
 	case g != nil && g.staged == stagedStable && g.generation == v.Generation:
 		g.becomeStable(v)
@@ -283,6 +306,9 @@ func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 		}
 		if c != nil {
 			m.stopConsumer(c)
+		}
+		if s, ok := m.groups[id].(*streams); ok {
+			m.stopStreams(s)
 		}
 		m.groups[id] = loadedGroup(id, v)
 		return
@@ -334,11 +360,13 @@ func (m *Machine) tick(t *turn) {
 			if member := m.memberClockEnded(t, ended); member != nil && !slices.Contains(fenced[ended.groupID], member) {
 				fenced[ended.groupID] = append(fenced[ended.groupID], member)
 			}
+		case streamsSessionEnds, streamsRevokesTooLong, streamsInitialEnds:
+			m.streamsClockEnded(t, ended)
 		case groupDowngraded:
 			delete(m.clocks, clockKey{ended.kind, ended.groupID, ""})
 			m.downgraded(t, ended.groupID)
 		case sweepIsDue, cleanupIsDue:
-			if before > 0 || len(fenced) > 0 {
+			if before > 0 || len(fenced) > 0 || len(t.fencedStreams) > 0 {
 				// They look at all groups, so they get a result of their own.
 				ended.due = due
 				later = append(later, ended)
@@ -362,6 +390,7 @@ func (m *Machine) tick(t *turn) {
 			t.event("group.fence.failed", machine.Attr{Key: "group", Value: id}, machine.Attr{Key: "error", Value: err.Error()})
 		}
 	}
+	m.fenceStreamsMembers(t)
 	for _, l := range later {
 		m.timers.set(l, max(l.due, 1))
 	}

@@ -71,6 +71,16 @@ func Refuse(cmd machine.Command, err error) any {
 			answer.Groups = append(answer.Groups, d)
 		}
 		return answer
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		return streamsError(r, code, messageOf(err))
+	case *kmsg.StreamsGroupDescribeRequest:
+		answer := &kmsg.StreamsGroupDescribeResponse{Version: r.Version}
+		for _, id := range r.Groups {
+			d := kmsg.NewStreamsGroupDescribeResponseGroup()
+			d.Group, d.ErrorCode = id, code
+			answer.Groups = append(answer.Groups, d)
+		}
+		return answer
 	case *kmsg.DescribeGroupsRequest:
 		answer := &kmsg.DescribeGroupsResponse{Version: r.Version}
 		for _, id := range r.Groups {

@@ -19,6 +19,10 @@ const (
 	memberSyncsTooLate   // a classic member of a consumer group has joined and not synced
 
 	groupDowngraded // a consumer group has become a classic one
+
+	streamsSessionEnds    // a member of a streams group was not heard of
+	streamsRevokesTooLong // a member of a streams group has not given its tasks up
+	streamsInitialEnds    // the initial delay of a streams group is over
 )
 
 // memberClocks are the kinds of clocks that a member of a consumer group may have.
