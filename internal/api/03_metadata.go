@@ -256,6 +256,13 @@ func (h *Handler) newTopic(name string) kmsg.CreateTopicsRequestTopic {
 		set("cleanup.policy", "compact")
 		set("min.insync.replicas", number("transaction.state.log.min.isr"))
 		set("segment.bytes", number("transaction.state.log.segment.bytes"))
+	case shareStateTopic:
+		t.NumPartitions, t.ReplicationFactor = int32(s.Int("share.coordinator.state.topic.num.partitions")), int16(s.Int("share.coordinator.state.topic.replication.factor"))
+		set("cleanup.policy", "delete")
+		set("compression.type", "producer")
+		set("segment.bytes", number("share.coordinator.state.topic.segment.bytes"))
+		set("min.insync.replicas", number("share.coordinator.state.topic.min.isr"))
+		set("retention.ms", "-1")
 	}
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/coordinator"
+	"github.com/klamm-io/klamm/internal/coordinator/share"
 	"github.com/klamm-io/klamm/internal/server"
 )
 
@@ -14,22 +15,29 @@ import (
 //   - The coordinator of a group is the leader of its partition of __consumer_offsets (DETAILS 30), that of a transactional
 //     id (type 1) of its partition of __transaction_state.
 //   - The topic is created when it is asked for first; the answer waits for that, where Kafka lets the client come again.
-//   - Share groups (type 2) have no coordinator here: UNSUPPORTED_VERSION.
+//   - That of a share partition (type 2, key "group:topicId:partition") is the leader of its partition of
+//     __share_group_state; a key of another form: INVALID_REQUEST.
 //
 // Version notes:
-//   - v1: types. v4: several keys (KIP-699); before, the answer stands at the top.
+//   - v1: types. v6: type 2. v4: several keys (KIP-699); before, the answer stands at the top.
 func (h *Handler) findCoordinator(c *call, req *kmsg.FindCoordinatorRequest) server.Outcome {
 	if req.Version < 4 {
 		req.CoordinatorKeys = []string{req.CoordinatorKey}
 	}
 	topic, _ := h.coordinating(req.CoordinatorType)
 	_, there := h.Image().Topic(topic)
-	if topic == "" || there || len(req.CoordinatorKeys) == 0 {
+	if topic == "" || there || len(req.CoordinatorKeys) == 0 || req.CoordinatorType == shareKeys && req.Version < firstShareKeys {
 		return h.coordinators(c, req)
 	}
 	h.createTopic(c.client(), topic, func() { h.coordinators(c, req) })
 	return server.Hold
 }
+
+// shareKeys is the type of share partitions' keys, known from version firstShareKeys on.
+const (
+	shareKeys      = 2
+	firstShareKeys = 6
+)
 
 const (
 	offsetsTopic      = "__consumer_offsets"
@@ -43,6 +51,8 @@ func (h *Handler) coordinating(kind int8) (topic string, host *coordinator.Host)
 		return offsetsTopic, h.Groups
 	case 1:
 		return transactionsTopic, h.Transactions
+	case shareKeys:
+		return shareStateTopic, h.Shares
 	}
 	return "", nil
 }
@@ -69,12 +79,18 @@ func (h *Handler) coordinatorOf(c *call, req *kmsg.FindCoordinatorRequest, r *km
 	}
 	topic, coordinators := h.coordinating(req.CoordinatorType)
 	switch {
-	case req.CoordinatorType == 2:
-		fail(kerr.UnsupportedVersion, "This broker has no share coordinator.")
+	case req.CoordinatorType == shareKeys && req.Version < firstShareKeys:
+		fail(kerr.InvalidRequest, "Share coordinators are found from version 6 on.")
 		return
 	case topic == "":
 		fail(kerr.InvalidRequest, "Unknown coordinator type.")
 		return
+	}
+	if req.CoordinatorType == shareKeys {
+		if _, ok := share.ParseKey(r.Key); !ok {
+			fail(kerr.InvalidRequest, "The key of a share partition is group:topicId:partition.")
+			return
+		}
 	}
 	image := h.Image()
 	t, ok := image.Topic(topic)

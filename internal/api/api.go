@@ -54,6 +54,7 @@ type Config struct {
 	Sessions     *fetch.Cache
 	Groups       *coordinator.Host // on __consumer_offsets
 	Transactions *coordinator.Host // on __transaction_state
+	Shares       *coordinator.Host // on __share_group_state
 	ProducerIDs  *ProducerIDs
 	// Settings are the node's configuration with its dynamic values, as of now.
 	Settings func() config.Values
@@ -188,6 +189,16 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.consumerGroupHeartbeat(c, req)
 	case *kmsg.ConsumerGroupDescribeRequest:
 		return h.consumerGroupDescribe(c, req)
+	case *kmsg.InitializeShareGroupStateRequest:
+		return h.initializeShareGroupState(c, req)
+	case *kmsg.ReadShareGroupStateRequest:
+		return h.readShareGroupState(c, req)
+	case *kmsg.WriteShareGroupStateRequest:
+		return h.writeShareGroupState(c, req)
+	case *kmsg.DeleteShareGroupStateRequest:
+		return h.deleteShareGroupState(c, req)
+	case *kmsg.ReadShareGroupStateSummaryRequest:
+		return h.readShareGroupStateSummary(c, req)
 	case *kmsg.ListConfigResourcesRequest:
 		return h.listConfigResources(c, req)
 	case *kmsg.DescribeTopicPartitionsRequest:

@@ -71,6 +71,8 @@ type Node struct {
 	replicas     *replica.Set
 	groups       *coordinator.Host
 	transactions *coordinator.Host
+	shares       *coordinator.Host
+	handler      *api.Handler
 	producerIDs  *api.ProducerIDs
 	tasks        tasks // of the coordinators
 	sessions     *fetch.Cache
@@ -170,6 +172,7 @@ func (n *Node) start(ctx context.Context) error {
 		ImageCommand:   group.ImageCommand,
 	})
 	n.transactions = n.transactionHost()
+	n.shares = n.shareHost()
 	n.producerIDs = &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }}
 	if err := n.quorum.Start(); err != nil {
 		return err
@@ -287,11 +290,12 @@ func (n *Node) listen(limits server.Limits) {
 	for _, b := range n.bound {
 		c.Listeners = append(c.Listeners, server.Listener{Name: b.Listener, Net: b.net, Controller: b.controller})
 	}
-	n.server = server.New(c, api.New(api.Config{
+	n.handler = api.New(api.Config{
 		NodeID: n.config.NodeID, ClusterID: n.cluster, Image: n.image, Controller: n.quorum, Quorum: n, Directories: n, Replicas: n.replicas,
-		Sessions: n.sessions, Groups: n.groups, Transactions: n.transactions, ProducerIDs: n.producerIDs,
+		Sessions: n.sessions, Groups: n.groups, Transactions: n.transactions, Shares: n.shares, ProducerIDs: n.producerIDs,
 		Settings: n.settings, Layers: func() config.Layers { return *n.layered.Load() }, Now: n.o.Now, Logger: n.o.Logger,
-	}))
+	})
+	n.server = server.New(c, n.handler)
 }
 
 // live registers the controller and the broker, and keeps the broker alive.
@@ -404,7 +408,7 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	errs = append(errs, n.server.Close(ctx), n.transactions.Close(ctx))
+	errs = append(errs, n.server.Close(ctx), n.transactions.Close(ctx), n.shares.Close(ctx))
 	n.tasks.close()
 	errs = append(errs, n.groups.Close(ctx))
 	n.sessions.Close()
@@ -434,6 +438,9 @@ func (n *Node) abandon() {
 	}
 	if n.transactions != nil {
 		_ = n.transactions.Close(ctx)
+	}
+	if n.shares != nil {
+		_ = n.shares.Close(ctx)
 	}
 	n.tasks.close()
 	if n.groups != nil {

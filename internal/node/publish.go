@@ -67,7 +67,7 @@ func (n *Node) publishTopics(d *metadata.Delta, _ *metadata.Image) {
 
 // publishCoordinators elects and resigns coordinators and lets them forget offsets of topics that are gone.
 func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
-	hosts := map[string]*coordinator.Host{offsetsTopic: n.groups, transactionsTopic: n.transactions}
+	hosts := map[string]*coordinator.Host{offsetsTopic: n.groups, transactionsTopic: n.transactions, shareStateTopic: n.shares}
 	changes := d.Topics()
 	for _, id := range changes.Deleted {
 		t, ok := d.Base().TopicByID(id)
@@ -96,6 +96,7 @@ func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
 	}
 	n.groups.ImageChanged(d)
 	n.transactions.ImageChanged(d)
+	n.shares.ImageChanged(d)
 }
 
 // sweepStrays puts logs aside that the metadata does not give to this node.
