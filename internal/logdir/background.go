@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/storage"
-	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // background is what the work behind the scenes shares with the calls that ask for it.
@@ -23,6 +22,7 @@ type background struct {
 	purge    map[*storage.Log]time.Time // logs with .deleted files, and when to look at them
 
 	cleaners cleaners
+	moveRate rate
 
 	runner
 }
@@ -33,6 +33,7 @@ func (b *background) init(c Config) {
 	b.intervals.Store(&i)
 	b.purge = map[*storage.Log]time.Time{}
 	b.cleaners.init(c.Cleaner)
+	b.moveRate.set(c.MoveBytesPerSecond)
 	b.runner.init()
 }
 
@@ -43,38 +44,6 @@ func (d *Dirs) SetIntervals(i Intervals) {
 	i = i.withDefaults()
 	d.intervals.Store(&i)
 	d.wake()
-}
-
-// checkDisk takes note of a log's error. A log that was closed, or that is on its way out, is no disk's fault.
-func (d *Dirs) checkDisk(l *storage.Log, err error) {
-	if err == nil || errors.Is(err, storage.ErrClosed) || d.Log(l.TopicID(), l.Partition()) != l {
-		return
-	}
-	if dir := d.directoryOf(l); dir != nil {
-		d.diskFailed(dir, err)
-	}
-}
-
-// diskFailed takes note of a directory's first error. A disk that is full has not failed: what found no room is tried again,
-// by the client that wanted it or when its time comes.
-func (d *Dirs) diskFailed(dir *directory, err error) {
-	if vfs.NoSpace(err) {
-		d.c.Logger.Warn("a log directory's disk is full", "dir", dir.path, "error", err)
-		return
-	}
-	d.mu.Lock()
-	first := dir.failed == nil
-	if first {
-		dir.failed = err
-	}
-	d.mu.Unlock()
-	if !first {
-		return
-	}
-	d.c.Logger.Error("a log directory's disk failed", "dir", dir.path, "error", err)
-	if d.c.OnOffline != nil {
-		d.c.OnOffline(dir.meta.DirectoryID, err)
-	}
 }
 
 // current is what a checkpoint should say of a log; absent: nothing.
@@ -128,6 +97,9 @@ func (d *Dirs) checkpoint(dir *directory, k int) error {
 // checkpointAll writes one file in every directory.
 func (d *Dirs) checkpointAll(k int) {
 	for _, dir := range d.dirs {
+		if d.offline(dir) != nil {
+			continue
+		}
 		if err := d.checkpoint(dir, k); err != nil {
 			d.diskFailed(dir, fmt.Errorf("%s: %w", dir.checkpoints[k].path, err))
 		}

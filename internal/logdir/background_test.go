@@ -304,6 +304,7 @@ func TestDiskFails(t *testing.T) {
 			heard[dir] = append(heard[dir], err)
 		}
 		r.open().d.Start()
+		ids := r.d.IDs()
 		bad, good := r.create("t"), r.create("u")
 		r.append(bad, 3)
 		r.append(good, 3)
@@ -317,7 +318,6 @@ func TestDiskFails(t *testing.T) {
 		r.d.Flush(good, 3, nil)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		ids := r.d.IDs()
 		if len(heard) != 1 || len(heard[ids[0]]) != 1 {
 			t.Fatalf("%v", heard)
 		}
@@ -339,15 +339,17 @@ func TestErrorsOfLogsThatAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.d.bury(time.Now().Add(time.Hour))
-	r.d.checkDisk(l, errors.New("no such file"))
+	r.d.checkDisk(l, syscall.ENOENT)
 	r.want("disk", r.d.Info()[0].Err, nil)
 	r.create("t")
-	r.d.checkDisk(l, errors.New("no such file"))
+	r.d.checkDisk(l, syscall.ENOENT)
 	r.want("disk", r.d.Info()[0].Err, nil)
 	r.d.checkDisk(r.d.Log(topic("t"), 0), storage.ErrClosed)
 	r.want("disk", r.d.Info()[0].Err, nil)
-	r.d.checkDisk(r.d.Log(topic("t"), 0), errors.New("a disk's"))
-	wantError(t, r.d.Info()[0].Err, nil, "a disk's")
+	r.d.checkDisk(r.d.Log(topic("t"), 0), &record.Corrupt{Reason: "a batch's"})
+	r.want("disk", r.d.Info()[0].Err, nil)
+	r.d.checkDisk(r.d.Log(topic("t"), 0), fmt.Errorf("a disk's: %w", syscall.EIO))
+	wantError(t, r.d.Info()[0].Err, syscall.EIO, "a disk's")
 }
 
 // Close in the middle of everything: what was promised is there, nothing hangs, nothing is touched afterwards.
@@ -481,7 +483,7 @@ func TestKilledAtWork(t *testing.T) {
 			}
 			for i := 0; work(i) == nil; i++ {
 			}
-			r.d.halt()
+			r.d.end()
 			r.mem.Crash(nil)
 			r.faults.Set(nil)
 			var err error

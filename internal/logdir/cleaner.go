@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/storage"
 )
 
@@ -164,7 +163,7 @@ func (d *Dirs) compacted() (out []*entry) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, e := range d.logs { // the dirtiest is chosen, whatever the order
-		if e.dir.failed == nil && e.log.Config().Compact {
+		if e.dir.failed == nil && d.moves[e.key] == nil && e.log.Config().Compact {
 			out = append(out, e)
 		}
 	}
@@ -194,9 +193,7 @@ func (d *Dirs) giveUp(e *entry, err error) {
 	d.cleaners.mu.Unlock()
 	d.c.Logger.Error("a log cannot be compacted and will not be until the next start; it is served as it is, and grows",
 		"log", e.log.Dir(), "error", err)
-	if !damaged(err) {
-		d.checkDisk(e.log, err)
-	}
+	d.Check(e.log, err)
 }
 
 // cleanOne compacts the log that needs it most, and says whether there was one and it went well.
@@ -256,12 +253,6 @@ func (d *Dirs) cleaned(thread int, e *entry, run lastRun, err error) {
 		c.stats.Cleaned++
 		c.last[thread] = run
 	}
-}
-
-// damaged tells bytes that are no records from a disk that fails.
-func damaged(err error) bool {
-	var corrupt *record.Corrupt
-	return errors.As(err, &corrupt) || errors.Is(err, record.ErrTruncated) || errors.Is(err, record.ErrTooLarge)
 }
 
 func (d *Dirs) sayCleaned(e *entry, run lastRun) {

@@ -26,7 +26,7 @@ func (d *Dirs) Close(brokerEpoch int64) error {
 	d.asking.Lock()
 	d.left = true
 	d.asking.Unlock()
-	d.halt()
+	d.end()
 	d.flushQueued(true)
 	d.gravesMu.Lock()
 	for _, g := range d.graves {
@@ -36,6 +36,14 @@ func (d *Dirs) Close(brokerEpoch int64) error {
 	}
 	d.graves = nil
 	d.gravesMu.Unlock()
+	for _, m := range d.movesOf(nil) {
+		m.ended = true // the mover is gone
+		if d.offline(m.dir) == nil {
+			_ = m.future.Close(true) // otherwise the next start checks it
+		} else {
+			_ = m.future.Close(false)
+		}
+	}
 	errs := make([]error, len(d.dirs))
 	each(len(d.dirs), len(d.dirs), func(i int) {
 		dir := d.dirs[i]
@@ -51,6 +59,7 @@ func (d *Dirs) Close(brokerEpoch int64) error {
 // closeDirectory closes a directory's logs and leaves the marker if the next start need not check them. A log that could
 // not be opened was not recovered either: it counts as closed cleanly only if it was that before.
 func (d *Dirs) closeDirectory(dir *directory, reached phase, epoch int64) error {
+	failed := d.offline(dir) != nil
 	d.mu.RLock()
 	logs := make([]*storage.Log, 0, len(dir.logs))
 	for _, e := range dir.logs { // each for itself
@@ -59,7 +68,10 @@ func (d *Dirs) closeDirectory(dir *directory, reached phase, epoch int64) error 
 	clean := dir.failed == nil && !dir.unclean && (dir.clean || reached == loaded && len(dir.broken) == 0)
 	d.mu.RUnlock()
 	errs := make([]error, len(logs))
-	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(reached == loaded || dir.clean) })
+	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(!failed && (reached == loaded || dir.clean)) })
+	if failed { // that was said when it happened
+		return nil
+	}
 	err := errors.Join(errs...)
 	if reached == loaded { // otherwise there are logs that the checkpoints know and Dirs does not
 		for k := range dir.checkpoints {

@@ -36,10 +36,19 @@ type Config struct {
 	// call what changes the logs.
 	OnLogStart func(l *storage.Log)
 
-	// OnOffline hears, once a directory, that its disk failed while the node ran: a flush or a checkpoint could not be
-	// written. The logs that failed refuse appends. It is called from a goroutine of this package or of a caller, who may
-	// be changing the logs: it may ask, but must not call Create, Delete, Strays, SetCleaner or Close.
+	// OnOffline hears, once a directory, that its disk failed after Open. Its logs may still take appends until Abandon. It is
+	// called from a goroutine of this package or of a caller, who may be changing the logs: it may ask, but must not call what
+	// changes them.
 	OnOffline func(dir schema.UUID, err error)
+
+	// Assigned says in which directory the metadata has this node's replica; false or zero: in none. Nil: nobody knows. It is
+	// asked by Load and Create, without Dirs.mu.
+	Assigned func(topic schema.UUID, partition int32) (dir schema.UUID, ok bool)
+	// Assign makes the metadata say in which directory a replica is to be, before a log moves there, and calls done once,
+	// from another goroutine. Nil: nobody need know. It must not wait.
+	Assign func(topic schema.UUID, partition int32, dir schema.UUID, done func(error))
+	// MoveBytesPerSecond is replica.alter.log.dirs.io.max.bytes.per.second; 0: no bound.
+	MoveBytesPerSecond int64
 }
 
 // Intervals say how often the work behind the scenes runs. A zero field is the default that stands beside it; a

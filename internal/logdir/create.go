@@ -12,8 +12,10 @@ import (
 	"github.com/klamm-io/klamm/internal/storage"
 )
 
-// Create makes a log in a directory; its partition.metadata is durable when it returns. A zero, reserved or unknown
-// directory id means the one with the fewest logs. A log that is there already is given as it is.
+// Create makes a log in a directory; its partition.metadata is durable when it returns. Where Move has asked for a directory
+// before there was a log, it is that one. A zero, reserved or unknown directory id means the one with the fewest logs among
+// those that are not cordoned; all, if all are. But while a directory is offline an unknown id may be its, and the log be there:
+// then nothing is created, and the error is ErrOffline. A log that is there already is given as it is.
 func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
 	p := partition{topic, index}
 	if !legal(topic) || index < 0 || topic == metadataTopic || len(p.String()) > nameMax || id == schema.ZeroUUID {
@@ -43,8 +45,7 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	o.TopicID = id
 	log, rec, err := storage.Open(o)
 	if err != nil {
-		var disk *storage.StorageError
-		if errors.As(err, &disk) {
+		if fault(err) {
 			d.diskFailed(dir, err)
 		}
 		return nil, err
@@ -55,6 +56,9 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 		}
 	}
 	d.sayRecovery(o.Dir, rec)
+	d.mu.Lock()
+	delete(d.preferred, p)
+	d.mu.Unlock()
 	d.add(&entry{log: log, name: p, key: key{id, index}, dir: dir})
 	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
 	cfg := d.topicConfig(topic)
@@ -74,10 +78,18 @@ func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
 		}
 	}
 	dir := d.byID[dirID]
-	if dir == nil || !slices.Contains(d.dirs, dir) {
+	switch known := dir != nil && slices.Contains(d.dirs, dir); {
+	case d.preferred[p] != "" && d.byPath[d.preferred[p]].failed == nil:
+		dir = d.byPath[d.preferred[p]]
+	case known && dir.failed != nil, !known && UsableID(dirID) && d.anyOffline():
+		return nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
+	case !known:
 		dir = slices.MinFunc(d.dirs, func(a, b *directory) int {
-			return cmp.Or(a.worse()-b.worse(), a.count()-b.count())
+			return cmp.Or(a.worse(d.cordoned)-b.worse(d.cordoned), a.count()-b.count())
 		})
+	}
+	if dir.failed != nil {
+		return nil, fmt.Errorf("log %s: no log directory is left: %w", p, ErrOffline)
 	}
 	path := filepath.Join(dir.path, p.String())
 	if e := dir.logs[p]; e != nil {
@@ -96,12 +108,27 @@ func (d *Dirs) offline(dir *directory) error {
 	return dir.failed
 }
 
-// worse is 1 for a directory whose disk failed, which gets a new log only when all have. Dirs.mu is held.
-func (dir *directory) worse() int {
-	if dir.failed != nil {
+// worse ranks directories for new logs: one that is cordoned gets one only when all are, one that is offline never. Dirs.mu is
+// held.
+func (dir *directory) worse(cordoned map[string]bool) int {
+	switch {
+	case dir.failed != nil:
+		return 2
+	case cordoned[dir.path]:
 		return 1
 	}
 	return 0
+}
+
+// SetCordoned says which directories get no new logs (cordoned.log.dirs, KIP-1066).
+func (d *Dirs) SetCordoned(paths []string) {
+	cordoned := map[string]bool{}
+	for _, path := range paths {
+		cordoned[filepath.Clean(path)] = true
+	}
+	d.mu.Lock()
+	d.cordoned = cordoned
+	d.mu.Unlock()
 }
 
 // count is how many logs a directory has. Dirs.mu is held.
@@ -124,6 +151,14 @@ func (d *Dirs) Delete(id schema.UUID, index int32) error {
 	d.mu.RUnlock()
 	if e == nil && b == nil {
 		return fmt.Errorf("delete log %s, partition %d: %w", id, index, ErrUnknownLog)
+	}
+	d.mu.RLock()
+	m := d.moves[key{id, index}]
+	d.mu.RUnlock()
+	if m != nil {
+		if err := d.cancelMove(m); err != nil {
+			d.c.Logger.Warn("the copy of a deleted log stays until the next start", "error", err)
+		}
 	}
 	path, err := d.retire(e, b, suffixDelete)
 	if err != nil {
@@ -203,6 +238,12 @@ func (d *Dirs) Strays(keep func(topic string, id schema.UUID, partition int32) b
 	for _, s := range d.everything() {
 		if keep(s.name.topic, s.id, s.name.index) {
 			continue
+		}
+		d.mu.RLock()
+		m := d.moves[key{s.id, s.name.index}]
+		d.mu.RUnlock()
+		if m != nil {
+			err = errors.Join(err, d.cancelMove(m))
 		}
 		path, e := d.retire(s.entry, s.broken, suffixStray)
 		if e == nil {

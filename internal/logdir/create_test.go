@@ -77,7 +77,7 @@ func TestCreateCrash(t *testing.T) {
 		if err != nil && r.d.Info()[0].Err == nil {
 			t.Fatalf("operation %d: nobody hears of the disk's error %v", at, err)
 		}
-		if at%2 == 0 {
+		if at%2 == 0 || err != nil { // a directory that failed is offline until the next start
 			r.crash()
 		}
 		r.append(r.create("t"), 1)
@@ -209,7 +209,7 @@ func TestDeleteFails(t *testing.T) {
 	var offline []schema.UUID
 	r := newRig(t, "/a")
 	r.c.OnOffline = func(dir schema.UUID, _ error) { offline = append(offline, dir) }
-	r.open()
+	ids := r.open().d.IDs()
 	l := r.create("t")
 	r.append(l, 3)
 	if err := l.Flush(3); err != nil {
@@ -217,12 +217,10 @@ func TestDeleteFails(t *testing.T) {
 	}
 	r.faults.Set(vfs.Schedule(vfs.Rule{Kind: vfs.OpRename, Times: -1, Match: "t-0", Err: syscall.EIO}))
 	wantError(t, r.d.Delete(topic("t"), 0), syscall.EIO, "/a/t-0")
-	r.want("offline", offline, r.d.IDs())
+	r.want("offline", offline, ids)
 	r.want("found", r.d.Log(topic("t"), 0), (*storage.Log)(nil))
 	_, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
 	wantError(t, err, syscall.EIO, "offline")
-	r.d.checkpointAll(recoveryPoints)
-	r.want("lines", r.file("/a", checkpointFiles[recoveryPoints]), "0\n1\nt 0 3\n")
 	r.faults.Set(nil)
 	r.close(1)
 	r.open()

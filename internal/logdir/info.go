@@ -8,12 +8,14 @@ import (
 
 // DirInfo describes a log directory, as DescribeLogDirs shows it.
 type DirInfo struct {
-	Path  string
-	ID    schema.UUID
-	Err   error // the disk's first error while the node ran, nil if there was none
-	Total int64 // bytes of the file system; -1 if unknown, and after Close
-	Free  int64
-	Logs  []LogInfo // by topic and partition
+	Path string
+	ID   schema.UUID
+	Err  error // why it is offline: the disk's first error; nil if there was none
+	// Cordoned says that it gets no new logs.
+	Cordoned bool
+	Total    int64 // bytes of the file system; -1 if unknown, and after Close
+	Free     int64
+	Logs     []LogInfo // by topic and partition
 }
 
 // LogInfo describes a log in a directory.
@@ -23,6 +25,8 @@ type LogInfo struct {
 	Partition int32
 	Size      int64
 	LogEnd    int64
+	Future    bool  // a copy of a log that moves here
+	Lag       int64 // offsets that a copy is behind; otherwise, that the high watermark is ahead of the log's end
 	Err       error // why it could not be opened; then Size and LogEnd are -1
 }
 
@@ -31,7 +35,10 @@ func (d *Dirs) Info() []DirInfo {
 	out := make([]DirInfo, len(d.dirs))
 	for i, dir := range d.dirs {
 		out[i] = d.describe(dir)
-		out[i].Total, out[i].Free = d.room(dir)
+		out[i].Total, out[i].Free = -1, -1
+		if out[i].Err == nil {
+			out[i].Total, out[i].Free = d.room(dir)
+		}
 	}
 	return out
 }
@@ -52,7 +59,7 @@ func (d *Dirs) room(dir *directory) (total, free int64) {
 
 func (d *Dirs) describe(dir *directory) DirInfo {
 	d.mu.RLock()
-	info := DirInfo{Path: dir.path, ID: dir.meta.DirectoryID, Err: dir.failed}
+	info := DirInfo{Path: dir.path, ID: dir.meta.DirectoryID, Err: dir.failed, Cordoned: d.cordoned[dir.path]}
 	logs := make([]*entry, 0, len(dir.logs))
 	for _, e := range dir.logs { // sorted below
 		logs = append(logs, e)
@@ -60,9 +67,22 @@ func (d *Dirs) describe(dir *directory) DirInfo {
 	for p, b := range dir.broken { // sorted below
 		info.Logs = append(info.Logs, LogInfo{Topic: p.topic, TopicID: b.id, Partition: p.index, Size: -1, LogEnd: -1, Err: b.err})
 	}
+	var futures []*move
+	for _, m := range d.moves { // sorted below
+		if m.dir == dir {
+			futures = append(futures, m)
+		}
+	}
 	d.mu.RUnlock()
 	for _, e := range logs { // without the lock: an append may hold the log's
-		info.Logs = append(info.Logs, LogInfo{Topic: e.name.topic, TopicID: e.key.id, Partition: e.name.index, Size: e.log.Size(), LogEnd: e.log.View().LogEnd})
+		v := e.log.View()
+		info.Logs = append(info.Logs, LogInfo{Topic: e.name.topic, TopicID: e.key.id, Partition: e.name.index, Size: e.log.Size(),
+			LogEnd: v.LogEnd, Lag: max(v.HighWatermark-v.LogEnd, 0)})
+	}
+	for _, m := range futures {
+		end := m.future.View().LogEnd
+		info.Logs = append(info.Logs, LogInfo{Topic: m.e.name.topic, TopicID: m.e.key.id, Partition: m.e.name.index, Size: m.future.Size(),
+			LogEnd: end, Future: true, Lag: m.e.log.View().LogEnd - end})
 	}
 	slices.SortFunc(info.Logs, func(a, b LogInfo) int {
 		return comparePartitions(partition{a.Topic, a.Partition}, partition{b.Topic, b.Partition})

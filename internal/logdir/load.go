@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,11 +29,20 @@ func (d *Dirs) Load(ctx context.Context) error {
 	d.phase = loading
 	begun := d.c.Now()
 	found := make([][]partition, len(d.dirs))
+	var futures []foundFuture
 	var total int
 	for i, dir := range d.dirs {
+		if dir.failed != nil {
+			continue
+		}
 		var err error
-		if found[i], err = d.find(dir); err != nil {
-			return fmt.Errorf("log directory %s cannot be read: %w", dir.path, err)
+		if found[i], err = d.find(dir, &futures); err != nil {
+			d.leave(dir, fmt.Errorf("log directory %s cannot be read: %w", dir.path, err))
+			if err := d.enough(); err != nil {
+				return err
+			}
+			found[i] = nil
+			continue
 		}
 		total += len(found[i])
 		if dir.clean {
@@ -53,7 +63,9 @@ func (d *Dirs) Load(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("loading logs: %w", err)
 	}
-	d.dropTwice()
+	d.resolveTwice()
+	d.hideStale()
+	d.resume(futures)
 	for _, dir := range d.dirs {
 		dir.loaded = [checkpointKinds]offsets{} // every log knows its own now
 	}
@@ -84,7 +96,7 @@ func (p *progress) done() {
 }
 
 // find lists a directory's logs, and deals with what else has a directory.
-func (d *Dirs) find(dir *directory) ([]partition, error) {
+func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]partition, error) {
 	names, err := d.c.FS.List(dir.path)
 	if err != nil {
 		return nil, err
@@ -114,7 +126,7 @@ func (d *Dirs) find(dir *directory) ([]partition, error) {
 		case kindStray:
 			d.c.Logger.Warn("a stray log is left alone; remove it when nobody needs it", "path", path)
 		case kindFuture:
-			d.c.Logger.Warn("a log on its way to another directory is left alone: moving logs is not supported yet", "path", path)
+			*futures = append(*futures, foundFuture{dir, p, path})
 		default:
 			d.c.Logger.Warn("a directory that is no partition's is left alone; log directories should only hold logs", "path", path)
 		}
@@ -141,7 +153,9 @@ func (d *Dirs) loadLog(dir *directory, p partition) {
 	}
 	e := &entry{log: log, name: p, key: key{id, p.index}, dir: dir}
 	if other := d.add(e); other != nil {
-		d.twice(e, other)
+		d.mu.Lock()
+		d.doubled[e.key] = append(d.doubled[e.key], e)
+		d.mu.Unlock()
 		return
 	}
 	d.flushAgeSet(o.Config.FlushAge)
@@ -159,25 +173,80 @@ func (d *Dirs) options(dir *directory, p partition) storage.Options {
 	}
 }
 
-// twice deals with a log of which there is another. Which one is right nobody can say: neither is served, nor a third. The
-// one that came first keeps its place until the end of loading, closed, so that a third meets it as well.
-func (d *Dirs) twice(e, other *entry) {
-	e.log.Close(false)
-	other.log.Close(false)
-	err := fmt.Errorf("both %s and %s hold the same partition; remove the one that is out of date", other.log.Dir(), e.log.Dir())
-	d.loadFailed(e.dir, e.name, err)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.doubled[other] = err
-}
-
-// dropTwice takes out the logs that came first and are not the only ones.
-func (d *Dirs) dropTwice() {
-	for e, err := range d.doubled { // each for itself
-		d.drop(e)
-		d.loadFailed(e.dir, e.name, err)
+// resolveTwice deals with logs of which there are several. Two with the same records are what a crash leaves where a log moves
+// to another directory: the one that the metadata knows is kept, if it is not the shorter one. Otherwise nobody can say which one
+// is right, and none is served.
+func (d *Dirs) resolveTwice() {
+	for k, others := range d.doubled { // each for itself
+		first := d.logs[k]
+		all := append([]*entry{first}, others...)
+		d.drop(first)
+		if kept := d.chosen(k, all); kept != nil {
+			d.add(kept)
+			all = slices.DeleteFunc(all, func(e *entry) bool { return e == kept })
+			if err := d.outdated(all[0], kept); err != nil {
+				d.loadFailed(all[0].dir, all[0].name, err)
+			}
+			continue
+		}
+		var paths []string
+		for _, e := range all {
+			e.log.Close(false)
+			paths = append(paths, e.log.Dir())
+		}
+		slices.Sort(paths)
+		for _, e := range all {
+			d.loadFailed(e.dir, e.name, fmt.Errorf("%s hold the same partition; remove those that are out of date", strings.Join(paths, " and ")))
+		}
 	}
 	d.doubled = nil
+}
+
+// chosen is the one of two logs that the metadata knows, if it has all that the other one has.
+func (d *Dirs) chosen(k key, all []*entry) *entry {
+	dir, known := d.assignedTo(k.id, k.partition)
+	if !known || len(all) != 2 {
+		return nil
+	}
+	if all[0].dir.meta.DirectoryID != dir {
+		all[0], all[1] = all[1], all[0]
+	}
+	if all[0].dir.meta.DirectoryID != dir || all[0].log.View().LogEnd < all[1].log.View().LogEnd {
+		return nil
+	}
+	return all[0]
+}
+
+// outdated removes a log that has moved, as a deleted one.
+func (d *Dirs) outdated(e, kept *entry) error {
+	path := filepath.Join(e.dir.path, retiredName(e.name, d.c.NewID(), suffixDelete))
+	from := e.log.Dir()
+	if err := e.log.Rename(path); err != nil {
+		return errors.Join(err, e.log.Close(false))
+	}
+	d.c.Logger.Warn("a log has moved to another directory: what it left is removed", "log", kept.log.Dir(), "left", from)
+	d.doom(doomed{log: e.log, path: path, due: d.c.Now().Add(e.log.Config().FileDeleteDelay)})
+	return nil
+}
+
+// hideStale takes logs out of use which the metadata knows in another directory, while a directory is offline that may be it: what is
+// here may be what the log left when it moved there.
+func (d *Dirs) hideStale() {
+	if !d.anyOffline() {
+		return
+	}
+	for _, s := range d.everything() {
+		if s.entry == nil {
+			continue
+		}
+		at, known := d.assignedTo(s.id, s.name.index)
+		if !known || !UsableID(at) || d.byID[at] != nil && d.byID[at].failed == nil {
+			continue
+		}
+		d.drop(s.entry)
+		d.loadFailed(s.entry.dir, s.name, fmt.Errorf("the metadata has log %s in directory %s, which is not here: %w", s.name, at, ErrOffline))
+		s.entry.log.Close(true)
+	}
 }
 
 func (d *Dirs) loadFailed(dir *directory, p partition, err error) {

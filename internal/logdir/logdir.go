@@ -19,6 +19,10 @@ var (
 	ErrClosed       = errors.New("log directories are closed")            // after Close, or before Load
 	ErrUnknownLog   = errors.New("no such log")                           // Delete of what is not there
 	ErrMalformed    = errors.New("malformed file")                        // meta.properties or a checkpoint
+	ErrOffline      = errors.New("the log directory is offline")          // its disk failed, or it was not there at the start
+	ErrNoDirectory  = errors.New("no such log directory")                 // Move to what is not configured
+	ErrCordoned     = errors.New("the log directory is cordoned")         // Move to a directory that takes no new logs
+	ErrNameTooLong  = errors.New("the topic's name is too long")          // Move needs a longer name for the copy
 )
 
 // Dirs is all logs of a node. Every method but Load, Start and Close is safe for concurrent use.
@@ -26,9 +30,9 @@ type Dirs struct {
 	c         Config
 	clusterID string
 	files     *storage.Files // nil: no bound
-	// The directories never change after Open.
-	all    []*directory // with the metadata directory, if it is apart
-	dirs   []*directory // those that have logs, in the order of the configuration
+	// The directories never change after Open, but for Join.
+	all    []*directory // those that are locked, with the metadata directory, if it is apart
+	dirs   []*directory // those that have logs, or would if they were not offline, in the order of the configuration
 	byPath map[string]*directory
 	byID   map[schema.UUID]*directory
 
@@ -39,8 +43,12 @@ type Dirs struct {
 	mu     sync.RWMutex // guards the maps below and what directory says; never held during I/O
 	logs   map[key]*entry
 	topics map[string]map[*entry]struct{}
-	// doubled are logs of which Load has found another, and what to say of it.
-	doubled map[*entry]error
+	// doubled are logs that Load has found beside others of the same id and partition.
+	doubled map[key][]*entry
+	moves   map[key]*move
+	// preferred are the paths that logs shall be created in (Move before there is a log).
+	preferred map[partition]string
+	cordoned  map[string]bool // paths that get no new logs
 
 	expiry producerExpiry
 
@@ -91,7 +99,8 @@ type broken struct {
 
 func newDirs(c Config) *Dirs {
 	d := &Dirs{c: c, byPath: map[string]*directory{}, byID: map[schema.UUID]*directory{}, logs: map[key]*entry{},
-		topics: map[string]map[*entry]struct{}{}, doubled: map[*entry]error{}}
+		topics: map[string]map[*entry]struct{}{}, doubled: map[key][]*entry{}, moves: map[key]*move{},
+		preferred: map[partition]string{}, cordoned: map[string]bool{}}
 	d.background.init(c)
 	return d
 }
@@ -116,8 +125,8 @@ func (d *Dirs) MetadataFailed() {
 // ClusterID is what meta.properties says.
 func (d *Dirs) ClusterID() string { return d.clusterID }
 
-// CleanShutdownEpoch is the broker epoch with which every directory was shut down cleanly; -1 if one was not, or they
-// differ. The broker registers with it. DETAILS 27.
+// CleanShutdownEpoch is the broker epoch with which every directory was shut down cleanly; -1 if one was not or is offline, or
+// they differ. The broker registers with it. DETAILS 27.
 func (d *Dirs) CleanShutdownEpoch() int64 {
 	epoch := d.dirs[0].cleanEpoch
 	for _, dir := range d.dirs {
@@ -190,11 +199,13 @@ func (d *Dirs) DirID(l *storage.Log) schema.UUID {
 	return schema.ZeroUUID
 }
 
-// IDs are the ids of the log directories, in the order of the configuration.
+// IDs are the ids of the log directories that are online, in the order of the configuration.
 func (d *Dirs) IDs() []schema.UUID {
-	out := make([]schema.UUID, len(d.dirs))
-	for i, dir := range d.dirs {
-		out[i] = dir.meta.DirectoryID
+	var out []schema.UUID
+	for _, dir := range d.dirs {
+		if d.offline(dir) == nil {
+			out = append(out, dir.meta.DirectoryID)
+		}
 	}
 	return out
 }

@@ -95,6 +95,11 @@ func parseName(name string) (partition, kind) {
 	return partition{topic, int32(n)}, k
 }
 
+// futureName is the name of the directory in which a copy of a log grows.
+func futureName(p partition, unique schema.UUID) string {
+	return p.String() + "." + hex.EncodeToString(unique[:]) + suffixFuture
+}
+
 // retiredName is the name that a log's directory gets when its log is to go or to be set aside. The topic's name is cut
 // where the whole would be too long for a directory.
 func retiredName(p partition, unique schema.UUID, suffix string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,14 +31,20 @@ type directory struct {
 	// Guarded by Dirs.mu:
 	logs    map[partition]*entry
 	broken  map[partition]*broken // logs that could not be opened
-	failed  error                 // the disk's first error while the node ran
+	failed  error                 // the disk's first error: the directory is offline. One that Open found offline has no id and no checkpoints
 	unclean bool                  // Close leaves no marker
+}
+
+func newDirectory(path string) *directory {
+	return &directory{path: path, cleanEpoch: -1, logs: map[partition]*entry{}, broken: map[partition]*broken{}}
 }
 
 // Open locks the directories and reads what says whose they are and how they were left: .lock, meta.properties,
 // .kafka_cleanshutdown (which it removes), the checkpoints. It opens no log.
 //
-// Errors, each naming the directory: ErrLocked, ErrNotFormatted, ErrIdentity, ErrMalformed, or that of the disk.
+// A directory whose disk fails, or that is not formatted while others are, as an empty mount point is, counts as offline: the
+// others are served. The error is that of the metadata directory, of the last directory, or one that says that the
+// configuration is wrong: ErrLocked, ErrIdentity, a directory or an id that is there twice.
 func Open(c Config) (*Dirs, error) {
 	c = c.withDefaults()
 	if len(c.Dirs) == 0 {
@@ -47,32 +54,82 @@ func Open(c Config) (*Dirs, error) {
 	if c.OpenFiles > 0 {
 		d.files = storage.NewFiles(c.OpenFiles)
 	}
-	for _, path := range append(slices.Clone(c.Dirs), c.MetadataDir) {
+	for i, path := range append(slices.Clone(c.Dirs), c.MetadataDir) {
 		path = filepath.Clean(path)
-		isMetadata := len(d.all) == len(c.Dirs)
+		isMetadata := i == len(c.Dirs)
 		if d.byPath[path] != nil && isMetadata {
 			break
 		}
 		if err := d.open(path, !isMetadata); err != nil {
-			return nil, errors.Join(err, d.unlock())
+			if path == d.c.MetadataDir || fatal(err) {
+				return nil, errors.Join(err, d.unlock())
+			}
+			d.absent(path, err)
 		}
 	}
 	if err := d.identify(); err != nil {
 		return nil, errors.Join(err, d.unlock())
 	}
 	// Only now, with nothing left to refuse, does the directories' state change.
-	for i, dir := range d.dirs {
+	for _, dir := range d.dirs {
+		if dir.failed != nil {
+			continue
+		}
 		if err := d.takeMarker(dir); err != nil {
-			err = fmt.Errorf("log directory %s: %w", dir.path, err)
-			for _, dir := range d.dirs[:i] {
-				if dir.clean { // no log was touched
-					err = errors.Join(err, dir.mark(d.c.FS, dir.cleanEpoch))
-				}
-			}
-			return nil, errors.Join(err, d.unlock())
+			d.leave(dir, err)
 		}
 	}
+	if err := d.enough(); err != nil {
+		for _, dir := range d.dirs {
+			if dir.failed == nil && dir.clean { // no log was touched
+				err = errors.Join(err, dir.mark(d.c.FS, dir.cleanEpoch))
+			}
+		}
+		return nil, errors.Join(err, d.unlock())
+	}
 	return d, nil
+}
+
+// fatal tells what is wrong with the configuration, or the node, from what is wrong with a directory alone.
+func fatal(err error) bool {
+	return errors.Is(err, ErrLocked) || errors.Is(err, ErrIdentity) || errors.Is(err, errTwice)
+}
+
+var errTwice = errors.New("configured twice")
+
+// absent notes a directory that cannot be opened.
+func (d *Dirs) absent(path string, err error) {
+	dir := d.byPath[path]
+	if dir == nil {
+		dir = newDirectory(path)
+		d.byPath[path] = dir
+		d.dirs = append(d.dirs, dir)
+	}
+	d.leave(dir, err)
+}
+
+// leave counts a directory as offline from the start on.
+func (d *Dirs) leave(dir *directory, err error) {
+	dir.failed, dir.clean, dir.cleanEpoch = err, false, -1
+	d.c.Logger.Error("a log directory is offline; the others are served", "dir", dir.path, "error", err)
+}
+
+// enough says whether a node can live with the directories that are online.
+func (d *Dirs) enough() error {
+	var errs []error
+	for _, dir := range d.dirs {
+		if dir.failed == nil {
+			continue
+		}
+		if dir.path == d.c.MetadataDir {
+			return fmt.Errorf("the metadata directory %s is offline: %w", dir.path, dir.failed)
+		}
+		errs = append(errs, dir.failed)
+	}
+	if len(errs) == len(d.dirs) {
+		return fmt.Errorf("all log directories are offline: %w", errors.Join(errs...))
+	}
+	return nil
 }
 
 func (c Config) withDefaults() Config {
@@ -102,7 +159,7 @@ func randomID() (id schema.UUID) {
 // open locks one directory and reads its files.
 func (d *Dirs) open(path string, hasLogs bool) error {
 	if d.byPath[path] != nil {
-		return fmt.Errorf("log directory %s is configured twice", path)
+		return fmt.Errorf("log directory %s is %w", path, errTwice)
 	}
 	if _, err := ReadMeta(d.c.FS, path); errors.Is(err, ErrNotFormatted) {
 		return err // before .lock is made in what may be anybody's directory, or fails less clearly in none
@@ -117,19 +174,28 @@ func (d *Dirs) open(path string, hasLogs bool) error {
 	if err != nil {
 		return fmt.Errorf("log directory %s cannot be locked: %w", path, err)
 	}
-	dir := &directory{path: path, lock: lock, cleanEpoch: -1, logs: map[partition]*entry{}, broken: map[partition]*broken{}}
+	dir := newDirectory(path)
+	dir.lock = lock
+	if err := dir.read(d.c.FS, d.c.Logger, hasLogs); err != nil {
+		return errors.Join(err, lock.Close())
+	}
 	d.all = append(d.all, dir)
 	d.byPath[path] = dir
 	if hasLogs {
 		d.dirs = append(d.dirs, dir)
 	}
-	if dir.meta, err = ReadMeta(d.c.FS, path); err != nil || !hasLogs {
+	return nil
+}
+
+// read reads what a directory's root says.
+func (dir *directory) read(fsys vfs.FS, logger *slog.Logger, hasLogs bool) (err error) {
+	if dir.meta, err = ReadMeta(fsys, dir.path); err != nil || !hasLogs {
 		return err
 	}
 	for k := range dir.checkpoints {
-		c := &checkpoint{fs: d.c.FS, path: filepath.Join(path, checkpointFiles[k])}
-		if err := c.read(d.c.Logger); err != nil {
-			return fmt.Errorf("log directory %s: %w", path, err)
+		c := &checkpoint{fs: fsys, path: filepath.Join(dir.path, checkpointFiles[k])}
+		if err := c.read(logger); err != nil {
+			return fmt.Errorf("log directory %s: %w", dir.path, err)
 		}
 		dir.checkpoints[k], dir.loaded[k] = c, c.known
 	}
@@ -172,12 +238,46 @@ func (d *Dirs) identify() error {
 				return fmt.Errorf("log directory %s: %w", dir.path, err)
 			}
 			if err := dir.meta.write(d.c.FS, dir.path, d.c.Now()); err != nil {
-				return err
+				if dir.path == d.c.MetadataDir {
+					return err
+				}
+				d.leave(dir, err)
+				continue
 			}
 		}
 		d.byID[dir.meta.DirectoryID] = dir
 	}
 	return nil
+}
+
+// Join takes in a directory that Open found not formatted, and that was formatted since. It must be called before Load.
+func (d *Dirs) Join(path string) error {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	i := slices.IndexFunc(d.dirs, func(dir *directory) bool { return dir.path == filepath.Clean(path) && dir.lock == nil })
+	if i < 0 || d.phase != opened {
+		return fmt.Errorf("log directory %s does not wait to be formatted", path)
+	}
+	old := d.dirs[i]
+	delete(d.byPath, old.path)
+	if err := d.open(old.path, true); err != nil {
+		d.byPath[old.path] = old
+		return err
+	}
+	last := len(d.dirs) - 1
+	d.dirs[i] = d.dirs[last]
+	d.dirs = d.dirs[:last]
+	return d.identify()
+}
+
+// Unformatted lists the directories that are offline because they are not formatted.
+func (d *Dirs) Unformatted() (paths []string) {
+	for _, dir := range d.dirs {
+		if errors.Is(d.offline(dir), ErrNotFormatted) {
+			paths = append(paths, dir.path)
+		}
+	}
+	return paths
 }
 
 // takeMarker reads the marker of a clean shutdown and removes it: from here on, a crash must leave the directory

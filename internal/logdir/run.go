@@ -7,18 +7,19 @@ import (
 	"github.com/klamm-io/klamm/internal/storage"
 )
 
-// runner is the goroutines of Dirs: the keeper (checkpoints, retention, expiry, removals), the flusher, and the cleaners,
-// which compact logs.
+// runner is the goroutines of Dirs: the keeper (checkpoints, retention, expiry, removals), the flusher, the mover, which copies
+// logs to other directories, and the cleaners, which compact logs.
 type runner struct {
 	woken   chan struct{} // one token: the keeper's plan has changed
 	flushes chan struct{} // one token: the flusher has something to do
+	moving  chan struct{} // one token: the mover has
 	stop    chan struct{}
 	started bool // guarded by Dirs.changes
 	wg      sync.WaitGroup
 }
 
 func (r *runner) init() {
-	r.woken, r.flushes, r.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	r.woken, r.flushes, r.moving, r.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 }
 
 func (r *runner) wake() {
@@ -35,7 +36,14 @@ func (r *runner) wakeFlusher() {
 	}
 }
 
-func (r *runner) halt() {
+func (r *runner) wakeMover() {
+	select {
+	case r.moving <- struct{}{}:
+	default:
+	}
+}
+
+func (r *runner) end() {
 	close(r.stop)
 	r.wg.Wait()
 }
@@ -59,7 +67,37 @@ func (d *Dirs) Start() {
 			}
 		}
 	})
+	d.wg.Go(d.moveLogs)
 	d.startCleaners()
+}
+
+// moveLogs copies logs that move, a piece of each in turn, at the permitted rate. While no log moves it sleeps.
+func (d *Dirs) moveLogs() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-d.moving:
+		case <-timer.C:
+		}
+		for d.moveAll(d.permitMove) {
+		}
+		if len(d.movesOf(nil)) > 0 {
+			timer.Reset(moveIdle)
+		}
+	}
+}
+
+// permitMove waits until bytes that were copied have had their time; false: the node stops.
+func (d *Dirs) permitMove(bytes int) bool {
+	select {
+	case <-d.stop:
+		return false
+	case <-time.After(d.moveRate.reserve(bytes, d.c.Now())):
+		return true
+	}
 }
 
 // SetCleaner changes how logs are compacted. Threads that run end, giving up what they are at, and new ones begin: so
@@ -147,7 +185,7 @@ func (d *Dirs) permit(l *storage.Log, bytes int, stopped chan struct{}) error {
 		if wait -= step; wait <= 0 {
 			return nil
 		}
-		if l.Dir() != dir {
+		if l.Dir() != dir || d.isMoving(l) {
 			return storage.ErrCleaningAborted
 		}
 	}

@@ -145,6 +145,8 @@ func (l *Log) sync(f *flushing) error {
 		if err := l.writeEpochs(); err != nil { // where the disk is full the file has its old content, and the recovery point stays
 			return l.wanting(err)
 		}
+	} else if l.Dir() != f.dir && l.RecoveryPoint() >= f.upTo {
+		return nil // the log has moved to other files meanwhile, and they are durable
 	} else {
 		// What a failed fsync left on the disk is unknown, also to the kernel: only reading it again helps.
 		return l.doom(err)
