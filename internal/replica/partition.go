@@ -34,7 +34,7 @@ type Partition struct {
 	log  *storage.Log // nil while the directory is offline
 	role atomic.Pointer[role]
 
-	watchers atomic.Pointer[[]*fetch.Part] // replaced under mu, read without
+	watchers atomic.Pointer[[]Watcher] // replaced under mu, read without
 	onHW     atomic.Pointer[[]*hwListener] // replaced under mu, read without
 	mu       sync.Mutex
 	leader   *isr.Leader // nil while another broker leads
@@ -298,21 +298,33 @@ func (p *Partition) await(offset int64, done func(error)) (cancel func() bool) {
 	}
 }
 
-// watch marks the part dirty whenever something changes that its client would want to know.
-func (p *Partition) watch(part *fetch.Part) {
+// Watcher is told that something of a partition has changed: its ends, its leader, its being there. Changed comes after the
+// change can be seen, on the goroutine that made it, without a lock but Set.changing, and must not block.
+type Watcher interface{ Changed() }
+
+// Watch tells w of changes until stop is called. One that is under way may still come after that.
+func (p *Partition) Watch(w Watcher) (stop func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var next []*fetch.Part
+	var next []Watcher
 	if old := p.watchers.Load(); old != nil {
 		next = append(next, *old...)
 	}
-	next = append(next, part)
+	next = append(next, w)
 	p.watchers.Store(&next)
+	return func() { p.unwatch(w) }
+}
+
+// watch marks the part dirty whenever something changes that its client would want to know.
+func (p *Partition) watch(part *fetch.Part) {
+	p.Watch(part)
 	part.Watched = p
 }
 
 // Unwatch ends a watch. Package fetch calls it.
-func (p *Partition) Unwatch(part *fetch.Part) {
+func (p *Partition) Unwatch(part *fetch.Part) { p.unwatch(part) }
+
+func (p *Partition) unwatch(w Watcher) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.watchers.Load()
@@ -320,7 +332,7 @@ func (p *Partition) Unwatch(part *fetch.Part) {
 		return
 	}
 	next := slices.Clone(*old)
-	if i := slices.Index(next, part); i >= 0 {
+	if i := slices.Index(next, w); i >= 0 {
 		next = slices.Delete(next, i, i+1)
 	}
 	p.watchers.Store(&next)
@@ -328,8 +340,8 @@ func (p *Partition) Unwatch(part *fetch.Part) {
 
 func (p *Partition) changed() {
 	if w := p.watchers.Load(); w != nil {
-		for _, part := range *w {
-			part.Changed()
+		for _, x := range *w {
+			x.Changed()
 		}
 	}
 }

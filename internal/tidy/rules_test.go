@@ -16,7 +16,8 @@ wire, auth < server;
 wire, metadata < peer, fetch;
 raft, controller, logdir, peer, config < quorum;
 isr, logdir, fetch, peer, config < replica;
-storage, record < share;
+NONE < share/delivery;
+replica, share/delivery < share;
 machine, record, metadata < coordinator;
 peer, metadata < lifecycle;
 NONE < metrics;
@@ -43,9 +44,9 @@ var never = map[string][]string{
 
 // Classes of packages. Pure packages decide and do nothing else; synchronous ones do I/O through vfs only.
 var (
-	pure        = []string{"wire", "record", "schema", "metadata", "machine", "raft", "controller", "isr", "config", "coordinator/group", "coordinator/txn", "coordinator/share", "quota"}
-	synchronous = []string{"vfs", "storage", "share", "fetch"}
-	runtime     = []string{"logdir", "quorum", "coordinator", "replica", "peer", "lifecycle", "server", "api", "node", "client", "cli", "metrics", "auth"}
+	pure        = []string{"wire", "record", "schema", "metadata", "machine", "raft", "controller", "isr", "config", "coordinator/group", "coordinator/txn", "coordinator/share", "share/delivery", "quota"}
+	synchronous = []string{"vfs", "storage", "fetch"}
+	runtime     = []string{"logdir", "quorum", "coordinator", "replica", "share", "peer", "lifecycle", "server", "api", "node", "client", "cli", "metrics", "auth"}
 )
 
 // refused imports of pure packages.
