@@ -76,6 +76,13 @@ func folded(names []string) []string {
 
 // deleteGroups is DeleteGroups (key 42, versions 0 to 3). Only empty groups go, with all their offsets.
 func (m *Machine) deleteGroups(t *turn, r *kmsg.DeleteGroupsRequest) {
+	if !m.deleteShares(t, r) {
+		t.answer(m.deleteAll(t, r, nil))
+	}
+}
+
+// deleteAll deletes the groups but those that failed already, with the codes given.
+func (m *Machine) deleteAll(t *turn, r *kmsg.DeleteGroupsRequest, failed map[string]int16) *kmsg.DeleteGroupsResponse {
 	answer := &kmsg.DeleteGroupsResponse{Version: r.Version}
 	seen := map[string]bool{}
 	for _, id := range r.Groups {
@@ -86,6 +93,8 @@ func (m *Machine) deleteGroups(t *turn, r *kmsg.DeleteGroupsRequest) {
 			err = g.check(access{verb: deleteGroup})
 		}
 		switch {
+		case failed[id] != 0:
+			result.ErrorCode = failed[id]
 		case err != nil:
 			result.ErrorCode = codeOf(err)
 		case !seen[id]:
@@ -94,7 +103,7 @@ func (m *Machine) deleteGroups(t *turn, r *kmsg.DeleteGroupsRequest) {
 		seen[id] = true
 		answer.Groups = append(answer.Groups, result)
 	}
-	t.answer(answer)
+	return answer
 }
 
 func (m *Machine) deleteGroup(t *turn, id string, g group) {

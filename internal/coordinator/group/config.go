@@ -62,6 +62,9 @@ type Config struct {
 	StreamsAssignmentInterval, MinStreamsAssignmentInterval, MaxStreamsAssignmentInterval time.Duration
 	StreamsInitialRebalanceDelay                                                          time.Duration
 	StreamsMaxSize, StreamsStandbyReplicas, StreamsMaxStandbyReplicas                     int
+
+	// Share is what share groups are given.
+	Share ShareConfig
 }
 
 func (c Config) withDefaults() Config {
@@ -101,6 +104,7 @@ func (c Config) withDefaults() Config {
 	if c.StreamsMaxSize <= 0 {
 		c.StreamsMaxSize = math.MaxInt32
 	}
+	c.Share = c.Share.withDefaults()
 	c.Assignors = knownAssignors(c.Assignors)
 	if len(c.Assignors) == 0 {
 		c.Assignors = []string{uniformName, rangeName}

@@ -38,6 +38,9 @@ func (m *Machine) sweepOffsets(t *turn) {
 
 // sweepGroup is false if the result became full before the group was done.
 func (m *Machine) sweepGroup(t *turn, id string, g group) bool {
+	if _, ok := g.(*shareGroup); ok {
+		return true // it stays until it is deleted
+	}
 	from, ok := g.expiry()
 	all := true
 	for _, k := range m.offsets.partitions(id) {
@@ -122,6 +125,9 @@ func (m *Machine) topicsChanged(t *turn, r TopicsChanged) {
 		if s, ok := g.(*streams); ok && slices.ContainsFunc(names, s.needs) {
 			s.checked = false
 		}
+		if s, ok := g.(*shareGroup); ok && slices.ContainsFunc(names, s.subscribes) {
+			s.checked = false
+		}
 	}
 	if len(r.Deleted) > 0 {
 		m.cleanup.topics = append(m.cleanup.topics, r.Deleted...)
@@ -165,6 +171,9 @@ func (m *Machine) cleanupGroup(t *turn, id string, deleted map[string][][16]byte
 			_, committed := m.offsets.get(k)
 			return k.group == id && !committed
 		})...)
+	}
+	if g, ok := m.groups[id].(*shareGroup); ok && !m.forgetTopics(t, g, deleted) {
+		return false
 	}
 	for _, k := range keys {
 		o, _ := m.offsets.get(k)

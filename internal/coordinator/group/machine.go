@@ -101,6 +101,7 @@ type turn struct {
 	out machine.Result[machine.Record]
 
 	fencedStreams map[string][]*streamsMember // of streams groups, in a Tick
+	fencedShares  map[string][]string         // members of share groups, in a Tick
 }
 
 func (t *turn) reply(token machine.Token, value any) {
@@ -156,6 +157,18 @@ func (m *Machine) Keys(cmd machine.Command) []string {
 		return slices.Concat([]string{}, r.Groups)
 	case InternalTopicsCreated:
 		return []string{}
+	case *kmsg.ShareGroupHeartbeatRequest:
+		return []string{r.GroupID}
+	case *kmsg.ShareGroupDescribeRequest:
+		return slices.Concat([]string{}, r.GroupIDs)
+	case *kmsg.AlterShareGroupOffsetsRequest:
+		return []string{r.GroupID}
+	case *kmsg.DeleteShareGroupOffsetsRequest:
+		return []string{r.GroupID}
+	case SharePartitions:
+		return []string{r.Group}
+	case ShareAnswered:
+		return r.Ask.purpose.groups()
 	case *kmsg.DescribeGroupsRequest:
 		return slices.Concat([]string{}, r.Groups)
 	case *kmsg.DeleteGroupsRequest:
@@ -197,6 +210,18 @@ func (m *Machine) Handle(in machine.Input, cmd machine.Command) machine.Result[m
 		m.streamsHeartbeat(t, r)
 	case *kmsg.StreamsGroupDescribeRequest:
 		m.streamsDescribe(t, r)
+	case *kmsg.ShareGroupHeartbeatRequest:
+		m.shareHeartbeat(t, r)
+	case *kmsg.ShareGroupDescribeRequest:
+		m.shareDescribe(t, r)
+	case *kmsg.AlterShareGroupOffsetsRequest:
+		m.alterShareOffsets(t, r)
+	case *kmsg.DeleteShareGroupOffsetsRequest:
+		m.deleteShareOffsets(t, r)
+	case SharePartitions:
+		m.sharePartitions(t, r)
+	case ShareAnswered:
+		m.shareAnswered(t, r)
 	case InternalTopicsCreated:
 		m.internalTopicsCreated(t, r)
 	case *kmsg.DescribeGroupsRequest:
@@ -244,6 +269,10 @@ func (m *Machine) start(t *turn) {
 			m.streamsStarts(t, g)
 			continue
 		}
+		if g, ok := m.groups[id].(*shareGroup); ok {
+			m.shareStarts(t, g)
+			continue
+		}
 		if g, ok := m.groups[id].(*classic); ok {
 			m.startClassic(t, g)
 		}
@@ -280,6 +309,8 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 		return m.applyConsumer(r)
 	case keyStreamsGroup, keyStreamsMember, keyStreamsTarget, keyStreamsTargetOf, keyStreamsCurrent, keyStreamsTopology:
 		return m.applyStreams(r)
+	case keyShareMember, keyShareGroup, keyShareTarget, keyShareTargetOf, keyShareCurrent, keyShareState:
+		return m.applyShare(r, pos)
 	default:
 		m.left++
 	}
@@ -290,7 +321,6 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 // group is what the record says (see classic.staged).
 func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 	g, _ := m.groups[id].(*classic)
-	c, _ := m.groups[id].(*consumer)
 	switch {
 	case v == nil && g == nil: // there is none, or it has become a group of another kind
 	case v == nil:
@@ -301,15 +331,7 @@ func (m *Machine) applyGroup(id string, v *kmsg.GroupMetadataValue) {
 	case g != nil && g.staged == stagedSoft:
 		g.durable = true
 	default:
-		if g != nil {
-			m.stopTimers(g)
-		}
-		if c != nil {
-			m.stopConsumer(c)
-		}
-		if s, ok := m.groups[id].(*streams); ok {
-			m.stopStreams(s)
-		}
+		m.stopGroup(id)
 		m.groups[id] = loadedGroup(id, v)
 		return
 	}
@@ -362,11 +384,13 @@ func (m *Machine) tick(t *turn) {
 			}
 		case streamsSessionEnds, streamsRevokesTooLong, streamsInitialEnds:
 			m.streamsClockEnded(t, ended)
+		case shareSessionEnds:
+			m.shareSessionEnded(t, ended)
 		case groupDowngraded:
 			delete(m.clocks, clockKey{ended.kind, ended.groupID, ""})
 			m.downgraded(t, ended.groupID)
 		case sweepIsDue, cleanupIsDue:
-			if before > 0 || len(fenced) > 0 || len(t.fencedStreams) > 0 {
+			if before > 0 || len(fenced) > 0 || len(t.fencedStreams) > 0 || len(t.fencedShares) > 0 {
 				// They look at all groups, so they get a result of their own.
 				ended.due = due
 				later = append(later, ended)
@@ -391,6 +415,7 @@ func (m *Machine) tick(t *turn) {
 		}
 	}
 	m.fenceStreamsMembers(t)
+	m.fenceShares(t)
 	for _, l := range later {
 		m.timers.set(l, max(l.due, 1))
 	}

@@ -81,6 +81,22 @@ func Refuse(cmd machine.Command, err error) any {
 			answer.Groups = append(answer.Groups, d)
 		}
 		return answer
+	case *kmsg.ShareGroupHeartbeatRequest:
+		return &kmsg.ShareGroupHeartbeatResponse{Version: r.Version, ErrorCode: code, ErrorMessage: messageOf(err)}
+	case *kmsg.ShareGroupDescribeRequest:
+		answer := &kmsg.ShareGroupDescribeResponse{Version: r.Version}
+		for _, id := range r.GroupIDs {
+			d := kmsg.NewShareGroupDescribeResponseGroup()
+			d.GroupID, d.ErrorCode = id, code
+			answer.Groups = append(answer.Groups, d)
+		}
+		return answer
+	case *kmsg.AlterShareGroupOffsetsRequest:
+		return &kmsg.AlterShareGroupOffsetsResponse{Version: r.Version, ErrorCode: code, ErrorMessage: messageOf(err)}
+	case *kmsg.DeleteShareGroupOffsetsRequest:
+		return &kmsg.DeleteShareGroupOffsetsResponse{Version: r.Version, ErrorCode: code, ErrorMessage: messageOf(err)}
+	case SharePartitions:
+		return SharePartitionsAnswer{Code: code}
 	case *kmsg.DescribeGroupsRequest:
 		answer := &kmsg.DescribeGroupsResponse{Version: r.Version}
 		for _, id := range r.Groups {

@@ -18,6 +18,8 @@ const (
 	memberJoinsTooLate   // a classic member of a consumer group was told to join again and has not
 	memberSyncsTooLate   // a classic member of a consumer group has joined and not synced
 
+	shareSessionEnds // a member of a share group was not heard of
+
 	groupDowngraded // a consumer group has become a classic one
 
 	streamsSessionEnds    // a member of a streams group was not heard of

@@ -230,6 +230,6 @@ func known(image *metadata.Image, topic schema.UUID, partition int32) bool {
 	if !ok {
 		return false
 	}
-	_, ok = t.Partition(partition)
-	return ok
+	_, there := t.Partition(partition)
+	return there
 }

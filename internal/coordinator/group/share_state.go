@@ -1,0 +1,199 @@
+package group
+
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/schema"
+)
+
+// AskShare is the effect that wants share coordinators asked. Each request is of one share partition (keys 83 and 86). The
+// answers, in the same order, come back in a ShareAnswered command, whatever they say.
+type AskShare struct {
+	Requests []kmsg.Request
+	purpose  sharePurpose
+}
+
+// ShareAnswered is the command with the answers to an AskShare.
+type ShareAnswered struct {
+	Ask     AskShare
+	Answers []kmsg.Response
+}
+
+// sharePurpose is what answers are waited for with. A caller that is named with it is answered then.
+type sharePurpose interface{ groups() []string }
+
+type (
+	// initializing is a heartbeat's: nobody waits for it.
+	initializing struct{ group string }
+	altering     struct {
+		group  string
+		token  machine.Token
+		answer *kmsg.AlterShareGroupOffsetsResponse
+	}
+	deletingOffsets struct {
+		group  string
+		token  machine.Token
+		answer *kmsg.DeleteShareGroupOffsetsResponse
+	}
+	deletingGroups struct {
+		token   machine.Token
+		request *kmsg.DeleteGroupsRequest
+	}
+)
+
+func (p initializing) groups() []string    { return []string{p.group} }
+func (p altering) groups() []string        { return []string{p.group} }
+func (p deletingOffsets) groups() []string { return []string{p.group} }
+func (p deletingGroups) groups() []string  { return slices.Concat([]string{}, p.request.Groups) }
+
+// shareAnswered goes on with what the answers were waited for.
+func (m *Machine) shareAnswered(t *turn, r ShareAnswered) {
+	results := make([]shareResult, len(r.Answers))
+	for i := range results {
+		results[i] = shareResultOf(r.Ask.Requests[i], r.Answers[i])
+	}
+	switch p := r.Ask.purpose.(type) {
+	case initializing:
+		m.shareInitialized(t, p.group, results)
+	case altering:
+		m.altered(t, p, results)
+	case deletingOffsets:
+		m.deletedShareOffsets(t, p, results)
+	case deletingGroups:
+		m.deletedShares(t, p, results)
+	}
+}
+
+// shareResult is what a share coordinator said of one share partition.
+type shareResult struct {
+	group     string
+	topic     schema.UUID
+	partition int32
+	code      int16
+	message   *string
+}
+
+func shareResultOf(req kmsg.Request, resp kmsg.Response) shareResult {
+	var out shareResult
+	switch r := req.(type) {
+	case *kmsg.InitializeShareGroupStateRequest:
+		out = shareResult{group: r.GroupID, topic: r.Topics[0].TopicID, partition: r.Topics[0].Partitions[0].Partition}
+	case *kmsg.DeleteShareGroupStateRequest:
+		out = shareResult{group: r.GroupID, topic: r.Topics[0].TopicID, partition: r.Topics[0].Partitions[0].Partition}
+	}
+	switch r := resp.(type) {
+	case *kmsg.InitializeShareGroupStateResponse:
+		out.code, out.message = r.Topics[0].Partitions[0].ErrorCode, r.Topics[0].Partitions[0].ErrorMessage
+	case *kmsg.DeleteShareGroupStateResponse:
+		out.code, out.message = r.Topics[0].Partitions[0].ErrorCode, r.Topics[0].Partitions[0].ErrorMessage
+	}
+	return out
+}
+
+func initializeRequest(group string, epoch int32, topic schema.UUID, partition int32, start int64) kmsg.Request {
+	return &kmsg.InitializeShareGroupStateRequest{GroupID: group, Topics: []kmsg.InitializeShareGroupStateRequestTopic{{
+		TopicID:    topic,
+		Partitions: []kmsg.InitializeShareGroupStateRequestTopicPartition{{Partition: partition, StateEpoch: epoch, StartOffset: start}},
+	}}}
+}
+
+func deleteRequests(group string, topic schema.UUID, partitions []int32) []kmsg.Request {
+	var out []kmsg.Request
+	for _, p := range partitions {
+		out = append(out, &kmsg.DeleteShareGroupStateRequest{GroupID: group, Topics: []kmsg.DeleteShareGroupStateRequestTopic{{
+			TopicID: topic, Partitions: []kmsg.DeleteShareGroupStateRequestTopicPartition{{Partition: p}},
+		}}})
+	}
+	return out
+}
+
+// noStart leaves it to the leader where a share partition begins.
+const noStart = -1
+
+// initializeShare asks for the state of subscribed share partitions that have none. Those that are being initialized are
+// asked for again when that is too long ago: the answer may have been lost with a leadership.
+func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []string) {
+	next := g.state.changed()
+	stale := g.state == nil || t.now-g.state.at >= m.config.Share.InitializeRetry.Milliseconds()
+	var asks []kmsg.Request
+	for _, name := range topics {
+		topic, ok := t.Image.Topic(name)
+		if !ok {
+			continue
+		}
+		for p := range int32(len(topic.Partitions)) {
+			if slices.Contains(next.initialized[topic.ID].partitions, p) || !stale && slices.Contains(next.initializing[topic.ID].partitions, p) {
+				continue
+			}
+			next.initializing.add(topic.ID, name, p)
+			asks = append(asks, initializeRequest(g.id, epoch, topic.ID, p, noStart))
+		}
+		if _, ok := next.initializing[topic.ID]; ok {
+			delete(next.deleting, topic.ID)
+		}
+	}
+	if len(asks) > 0 {
+		t.write(shareStateRecord(g.id, next))
+		t.ask(asks, initializing{g.id})
+	}
+}
+
+func (t *turn) ask(requests []kmsg.Request, purpose sharePurpose) {
+	t.out.Effects = append(t.out.Effects, AskShare{requests, purpose})
+}
+
+// shareInitialized takes in which share partitions have state now. Those that failed are forgotten, and asked for again by
+// the next heartbeat.
+func (m *Machine) shareInitialized(t *turn, group string, results []shareResult) {
+	g, ok := m.groups[group].(*shareGroup)
+	if !ok || g.state == nil {
+		return // the group was deleted meanwhile
+	}
+	next := g.state.changed()
+	for _, r := range results {
+		name := next.initializing[r.topic].name
+		if !slices.Contains(next.initializing[r.topic].partitions, r.partition) {
+			continue // the topic was deleted meanwhile, or somebody else has heard the same
+		}
+		next.initializing.remove(r.topic, r.partition)
+		if r.code == 0 {
+			next.initialized.add(r.topic, name, r.partition)
+			continue
+		}
+		t.event("group.share.initialize.failed", machine.Attr{Key: "group", Value: group}, machine.Attr{Key: "topic", Value: name},
+			machine.Attr{Key: "partition", Value: r.partition}, machine.Attr{Key: "error", Value: kerr.ErrorForCode(r.code)})
+	}
+	t.write(shareStateRecord(group, next))
+}
+
+// forgetTopics takes deleted topics out of a share group's state; the share coordinators forget theirs by themselves. It is
+// false if the result is full.
+func (m *Machine) forgetTopics(t *turn, g *shareGroup, deleted map[string][][16]byte) bool {
+	if g.state == nil {
+		return true
+	}
+	next, found := g.state.changed(), false
+	for _, ids := range deleted { // order does not matter: each is taken out
+		for _, id := range ids {
+			_, a := next.initializing[id]
+			_, b := next.initialized[id]
+			_, c := next.deleting[id]
+			found = found || a || b || c
+			delete(next.initializing, id)
+			delete(next.initialized, id)
+			delete(next.deleting, id)
+		}
+	}
+	if !found {
+		return true
+	}
+	if len(t.out.Records) >= m.config.ResultRecordsMax {
+		return false
+	}
+	t.write(shareStateRecord(g.id, next))
+	return true
+}
