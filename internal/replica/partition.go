@@ -31,10 +31,12 @@ type Partition struct {
 
 	name string // topic-partition, for messages
 	set  *Set
-	log  *storage.Log // nil while the directory is offline
+	log  *storage.Log // nil where it could not be opened or created
 	role atomic.Pointer[role]
+	// failed says that the log's directory failed: the replica is offline until the next start. Guarded by Set.changing.
+	failed bool
 
-	watchers atomic.Pointer[[]Watcher] // replaced under mu, read without
+	watchers atomic.Pointer[[]Watcher]     // replaced under mu, read without
 	onHW     atomic.Pointer[[]*hwListener] // replaced under mu, read without
 	mu       sync.Mutex
 	leader   *isr.Leader // nil while another broker leads
@@ -106,8 +108,11 @@ func (p *Partition) leadsIn(epoch int32) (*role, *storage.Log, error) {
 }
 
 // settled makes of a log that was closed under its user what the user shall hear: the partition went, or moves.
+//
+// A disk's error takes the log's directory offline, behind this call.
 func (p *Partition) settled(err error) error {
 	if !errors.Is(err, storage.ErrClosed) {
+		p.set.dirs.Check(p.log, err)
 		return err
 	}
 	r, _, gone := p.leads()
@@ -144,12 +149,17 @@ func (p *Partition) View() (*storage.View, error) {
 }
 
 // Log gives the log whoever leads; nil while it is offline.
-func (p *Partition) Log() *storage.Log { return p.log }
+func (p *Partition) Log() *storage.Log {
+	if p.role.Load().Offline {
+		return nil
+	}
+	return p.log
+}
 
 // become takes in the metadata. Apply calls it, one call at a time.
 func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) error {
 	old := p.role.Load()
-	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil}
+	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil || p.failed}
 	a := isr.Assignment{Replicas: m.Replicas, ISR: m.ISR, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch}
 	if r.Leads && !r.Offline {
 		if old == nil || !old.Leads || old.Epoch != r.Epoch {
@@ -159,6 +169,7 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 				r.Leads, r.Offline = false, true
 				p.role.Store(r)
 				p.resign(ErrOffline)
+				p.set.dirs.Check(p.log, err)
 				return err
 			}
 			v := p.log.View()
@@ -182,8 +193,21 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 		return nil
 	}
 	p.role.Store(r)
+	if r.Offline {
+		p.resign(ErrOffline)
+		return nil
+	}
 	p.resign(&NotLeader{Leader: r.Leader, Epoch: r.Epoch})
 	return nil
+}
+
+// offline ends the use of a log whose directory failed. Set.changing is held.
+func (p *Partition) offline() {
+	p.failed = true
+	r := *p.role.Load()
+	r.Leads, r.Offline = false, true
+	p.role.Store(&r)
+	p.resign(ErrOffline)
 }
 
 // resign ends what only a leader has: waiting producers are told why.
