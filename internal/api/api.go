@@ -189,6 +189,10 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.consumerGroupHeartbeat(c, req)
 	case *kmsg.ConsumerGroupDescribeRequest:
 		return h.consumerGroupDescribe(c, req)
+	case *kmsg.StreamsGroupHeartbeatRequest:
+		return h.streamsGroupHeartbeat(c, req)
+	case *kmsg.StreamsGroupDescribeRequest:
+		return h.streamsGroupDescribe(c, req)
 	case *kmsg.InitializeShareGroupStateRequest:
 		return h.initializeShareGroupState(c, req)
 	case *kmsg.ReadShareGroupStateRequest:

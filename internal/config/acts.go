@@ -60,7 +60,6 @@ func inertKeys(s Scope) inert {
 	case Group:
 		return inert{
 			{later, "share groups come later", []string{"share.*"}},
-			{later, "streams groups come later", []string{"streams.*"}},
 		}
 	}
 	return inert{
@@ -100,7 +99,6 @@ func inertKeys(s Scope) inert {
 		{later, "transactions of an outer two-phase commit (KIP-939) come later", []string{"transaction.two.phase.commit.enable"}},
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
-		{later, "streams groups come later", []string{"group.streams.*"}},
 		{missed, "replicas do not move between directories yet", []string{"cordoned.log.dirs",
 			"alter.log.dirs.replication.quota.window.*", "replica.alter.log.dirs.io.max.bytes.per.second"}},
 		{later, "comes with clusters: this version runs a single node", []string{

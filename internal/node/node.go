@@ -170,6 +170,7 @@ func (n *Node) start(ctx context.Context) error {
 		CommitTimeout:  n.settings().Duration("offsets.commit.timeout.ms"),
 		Codec:          record.Codec(n.settings().Int("offsets.topic.compression.codec")),
 		ImageCommand:   group.ImageCommand,
+		OnEffect:       n.groupEffect,
 	})
 	n.transactions = n.transactionHost()
 	n.shares = n.shareHost()

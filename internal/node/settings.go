@@ -105,7 +105,7 @@ func flushInterval(v config.Values) time.Duration {
 }
 
 func groupConfig(v config.Values) group.Config {
-	return group.Config{
+	return streamsConfig(group.Config{
 		InitialRebalanceDelay: v.Duration("group.initial.rebalance.delay.ms"),
 		MinSessionTimeout:     v.Duration("group.min.session.timeout.ms"), MaxSessionTimeout: v.Duration("group.max.session.timeout.ms"),
 		MaxSize: v.Int("group.max.size"), OffsetsRetention: time.Duration(v.Int("offsets.retention.minutes")) * time.Minute,
@@ -124,7 +124,7 @@ func groupConfig(v config.Values) group.Config {
 		Assignors:                 v.List("group.consumer.assignors"),
 		MigrationPolicy:           migrationPolicy(v.String("group.consumer.migration.policy")),
 		RegexRefreshInterval:      v.Duration("group.consumer.regex.refresh.interval.ms"),
-	}
+	}, v)
 }
 
 func migrationPolicy(s string) group.MigrationPolicy {

@@ -101,3 +101,40 @@ func TestConsumerGroupConfig(t *testing.T) {
 		}
 	}
 }
+
+// The keys group.streams.* reach the group coordinator.
+func TestStreamsGroupConfig(t *testing.T) {
+	of := func(props map[string]string) group.Config {
+		t.Helper()
+		n, _, err := config.NewNode(props)
+		if err != nil {
+			t.Fatal(config.Explain(err))
+		}
+		v, err := n.Layers(nil, nil).Broker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return groupConfig(v)
+	}
+	got := of(map[string]string{
+		"group.streams.session.timeout.ms": "30000", "group.streams.min.session.timeout.ms": "20000", "group.streams.max.session.timeout.ms": "40000",
+		"group.streams.heartbeat.interval.ms": "2000", "group.streams.min.heartbeat.interval.ms": "1000", "group.streams.max.heartbeat.interval.ms": "3000",
+		"group.streams.assignment.interval.ms": "0", "group.streams.min.assignment.interval.ms": "0", "group.streams.max.assignment.interval.ms": "4000",
+		"group.streams.initial.rebalance.delay.ms": "0", "group.streams.max.size": "7", "group.streams.num.standby.replicas": "0",
+		"group.streams.max.standby.replicas": "0",
+	})
+	want := of(nil)
+	if want.StreamsInitialRebalanceDelay != 3*time.Second || want.StreamsMaxStandbyReplicas != 2 {
+		t.Fatalf("defaults: %+v", want)
+	}
+	want.StreamsSessionTimeout, want.MinStreamsSessionTimeout, want.MaxStreamsSessionTimeout = 30*time.Second, 20*time.Second, 40*time.Second
+	want.StreamsHeartbeatInterval, want.MinStreamsHeartbeatInterval, want.MaxStreamsHeartbeatInterval = 2*time.Second, time.Second, 3*time.Second
+	want.StreamsAssignmentInterval, want.MaxStreamsAssignmentInterval = -1, 4*time.Second // a negative one means none
+	want.StreamsInitialRebalanceDelay, want.StreamsMaxSize, want.StreamsMaxStandbyReplicas = 0, 7, -1
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	if got := of(map[string]string{"group.streams.num.standby.replicas": "1"}).StreamsStandbyReplicas; got != 1 {
+		t.Fatalf("%d standbys", got)
+	}
+}

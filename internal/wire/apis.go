@@ -37,16 +37,15 @@ const never = 1<<15 - 1
 
 // Why a request is not served. The text is for people: it stands in the log when a client asks all the same.
 const (
-	removed       = "removed in Apache Kafka 4.0 with ZooKeeper"
-	later         = "newer than Apache Kafka 4.3"
-	shareGroups   = "comes with share groups (KIP-932)"
-	streamsGroups = "comes with streams groups (KIP-1071)"
-	security      = "security comes later"
-	sasl          = "no SASL listener yet"
-	quotas        = "quotas come later"
-	cluster       = "needs a cluster of several nodes"
-	telemetry     = "no receiver of client metrics is configured (KIP-714)"
-	severalDirs   = "moving replicas between log directories comes later"
+	removed     = "removed in Apache Kafka 4.0 with ZooKeeper"
+	later       = "newer than Apache Kafka 4.3"
+	shareGroups = "comes with share groups (KIP-932)"
+	security    = "security comes later"
+	sasl        = "no SASL listener yet"
+	quotas      = "quotas come later"
+	cluster     = "needs a cluster of several nodes"
+	telemetry   = "no receiver of client metrics is configured (KIP-714)"
+	severalDirs = "moving replicas between log directories comes later"
 )
 
 // Bounds of frames, in bytes. Small is for requests without lists of topics or members: a few strings of at most
@@ -147,8 +146,8 @@ var apis = [...]API{
 	{Key: 85, Name: "WriteShareGroupState", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, ClusterAction: true, Absent: shareGroups, MaxFrame: frameLarge},
 	{Key: 86, Name: "DeleteShareGroupState", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, ClusterAction: true, Absent: shareGroups, MaxFrame: frameLarge},
 	{Key: 87, Name: "ReadShareGroupStateSummary", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, ClusterAction: true, Absent: shareGroups, MaxFrame: frameLarge},
-	{Key: 88, Name: "StreamsGroupHeartbeat", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: streamsGroups, MaxFrame: frameLarge},
-	{Key: 89, Name: "StreamsGroupDescribe", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: streamsGroups, MaxFrame: frameLarge},
+	{Key: 88, Name: "StreamsGroupHeartbeat", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge},
+	{Key: 89, Name: "StreamsGroupDescribe", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, MaxFrame: frameLarge},
 	{Key: 90, Name: "DescribeShareGroupOffsets", Min: 0, Max: 1, FirstFlexible: 0, Broker: true, Absent: shareGroups, MaxFrame: frameLarge},
 	{Key: 91, Name: "AlterShareGroupOffsets", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: shareGroups, MaxFrame: frameLarge},
 	{Key: 92, Name: "DeleteShareGroupOffsets", Min: 0, Max: 0, FirstFlexible: 0, Broker: true, Absent: shareGroups, MaxFrame: frameLarge},

@@ -161,7 +161,9 @@ func (a *stickyAssignment) giveActive(member int, id taskID) {
 	a.taskQuota.took(n)
 }
 
-func (a *stickyAssignment) giveStandby(member int, id taskID) { a.taskQuota.took(a.give(member, id, false)) }
+func (a *stickyAssignment) giveStandby(member int, id taskID) {
+	a.taskQuota.took(a.give(member, id, false))
+}
 
 // leastLoaded is the member of a process that has least.
 func (a *stickyAssignment) leastLoaded(p *stickyProcess) int {

@@ -30,7 +30,9 @@ func newStreamsMember(id string) *streamsMember {
 }
 
 // reconciledTo says that the member has what the target of that epoch gives it.
-func (m *streamsMember) reconciledTo(epoch int32) bool { return m.state == memberStable && m.epoch == epoch }
+func (m *streamsMember) reconciledTo(epoch int32) bool {
+	return m.state == memberStable && m.epoch == epoch
+}
 
 // sameMetadata says that the record of the member's metadata would be the same.
 func (m *streamsMember) sameMetadata(o *streamsMember) bool {
@@ -39,7 +41,9 @@ func (m *streamsMember) sameMetadata(o *streamsMember) bool {
 		m.processID == o.processID && equalEndpoints(m.endpoint, o.endpoint) && slices.Equal(m.tags, o.tags)
 }
 
-func equalEndpoints(a, b *schema.StreamsEndpoint) bool { return a == b || a != nil && b != nil && *a == *b }
+func equalEndpoints(a, b *schema.StreamsEndpoint) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
 
 func (m *streamsMember) sameCurrent(o *streamsMember) bool {
 	return m.epoch == o.epoch && m.previous == o.previous && m.state == o.state && m.assigned.equal(o.assigned) && m.revoking.equal(o.revoking)
