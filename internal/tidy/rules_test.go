@@ -21,7 +21,7 @@ replica, share/delivery < share;
 machine, record, metadata < coordinator;
 peer, metadata < lifecycle;
 NONE < metrics;
-replica, share, coordinator, coordinator/group, coordinator/txn, coordinator/share, auth, quota, fetch, server, config < api;
+replica, share, share/delivery, coordinator, coordinator/group, coordinator/txn, coordinator/share, auth, quota, fetch, server, config < api;
 api, server, quorum, replica, lifecycle, coordinator, metrics < node < klammtest;
 config < client < cli, registry, connectd, console, streams;
 schema, record, storage, metadata < cli;
