@@ -193,6 +193,16 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.streamsGroupHeartbeat(c, req)
 	case *kmsg.StreamsGroupDescribeRequest:
 		return h.streamsGroupDescribe(c, req)
+	case *kmsg.ShareGroupHeartbeatRequest:
+		return h.shareGroupHeartbeat(c, req)
+	case *kmsg.ShareGroupDescribeRequest:
+		return h.shareGroupDescribe(c, req)
+	case *kmsg.DescribeShareGroupOffsetsRequest:
+		return h.describeShareGroupOffsets(c, req)
+	case *kmsg.AlterShareGroupOffsetsRequest:
+		return h.alterShareGroupOffsets(c, req)
+	case *kmsg.DeleteShareGroupOffsetsRequest:
+		return h.deleteShareGroupOffsets(c, req)
 	case *kmsg.InitializeShareGroupStateRequest:
 		return h.initializeShareGroupState(c, req)
 	case *kmsg.ReadShareGroupStateRequest:

@@ -1,10 +1,21 @@
 package node
 
-import "github.com/klamm-io/klamm/internal/coordinator/group"
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/klamm-io/klamm/internal/coordinator/group"
+	"github.com/klamm-io/klamm/internal/machine"
+)
 
 // groupEffect does what a group coordinator wants done.
 func (n *Node) groupEffect(partition int32, effect any) {
 	switch e := effect.(type) {
+	case group.AskShare:
+		n.tasks.do(func() {
+			n.askShare(e.Requests, func(answers []kmsg.Response) {
+				n.groups.Submit(partition, machine.Command{Body: group.ShareAnswered{Ask: e, Answers: answers}}, nil)
+			})
+		})
 	case group.CreateInternalTopics:
 		n.tasks.do(func() { n.createInternalTopics(partition, e) })
 	}

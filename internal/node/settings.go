@@ -124,6 +124,7 @@ func groupConfig(v config.Values) group.Config {
 		Assignors:                 v.List("group.consumer.assignors"),
 		MigrationPolicy:           migrationPolicy(v.String("group.consumer.migration.policy")),
 		RegexRefreshInterval:      v.Duration("group.consumer.regex.refresh.interval.ms"),
+		Share:                     shareGroupConfig(v),
 	}, v)
 }
 

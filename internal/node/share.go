@@ -1,11 +1,15 @@
 package node
 
 import (
+	"cmp"
+	"sync/atomic"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/api"
 	"github.com/klamm-io/klamm/internal/config"
 	"github.com/klamm-io/klamm/internal/coordinator"
+	"github.com/klamm-io/klamm/internal/coordinator/group"
 	"github.com/klamm-io/klamm/internal/coordinator/share"
 	"github.com/klamm-io/klamm/internal/machine"
 	"github.com/klamm-io/klamm/internal/record"
@@ -68,4 +72,47 @@ type persister struct{ n *Node }
 // are codes in the response.
 func (p persister) Call(req kmsg.Request, reply func(kmsg.Response)) {
 	p.n.handler.ShareState(req, reply)
+}
+
+func shareGroupConfig(v config.Values) group.ShareConfig {
+	return group.ShareConfig{
+		SessionTimeout:        v.Duration("group.share.session.timeout.ms"),
+		MinSessionTimeout:     v.Duration("group.share.min.session.timeout.ms"),
+		MaxSessionTimeout:     v.Duration("group.share.max.session.timeout.ms"),
+		HeartbeatInterval:     v.Duration("group.share.heartbeat.interval.ms"),
+		MinHeartbeatInterval:  v.Duration("group.share.min.heartbeat.interval.ms"),
+		MaxHeartbeatInterval:  v.Duration("group.share.max.heartbeat.interval.ms"),
+		AssignmentInterval:    cmp.Or(v.Duration("group.share.assignment.interval.ms"), -1),
+		MinAssignmentInterval: v.Duration("group.share.min.assignment.interval.ms"),
+		MaxAssignmentInterval: v.Duration("group.share.max.assignment.interval.ms"),
+		MaxSize:               v.Int("group.share.max.size"),
+		InitializeRetry:       v.Duration("group.share.initialize.retry.interval.ms"),
+	}
+}
+
+// askShareMax is how many share partitions are asked about at a time. A coordinator's mailbox has a limit.
+const askShareMax = 256
+
+// askShare asks the share coordinators, and gives all answers in the order of the requests.
+func (n *Node) askShare(requests []kmsg.Request, done func([]kmsg.Response)) {
+	answers := make([]kmsg.Response, len(requests))
+	var next func(from int)
+	next = func(from int) {
+		if from >= len(requests) {
+			done(answers)
+			return
+		}
+		to := min(from+askShareMax, len(requests))
+		var left atomic.Int32
+		left.Store(int32(to - from))
+		for i := from; i < to; i++ {
+			n.handler.ShareState(requests[i], func(resp kmsg.Response) {
+				answers[i] = resp
+				if left.Add(-1) == 0 {
+					n.tasks.do(func() { next(to) }) // not on the goroutine of a shard
+				}
+			})
+		}
+	}
+	next(0)
 }

@@ -270,6 +270,9 @@ func (m *Machine) shareDescribe(t *turn, r *kmsg.ShareGroupDescribeRequest) {
 		d := kmsg.NewShareGroupDescribeResponseGroup()
 		d.GroupID = id
 		g, err := m.shareGroupNamed(id)
+		if id == "" {
+			err = kerr.InvalidGroupID
+		}
 		if err != nil {
 			d.ErrorCode, d.ErrorMessage = codeOf(err), messageOf(err)
 			answer.Groups = append(answer.Groups, d)

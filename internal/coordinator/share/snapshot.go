@@ -135,38 +135,45 @@ func ImageCommand(d *metadata.Delta) (any, bool) {
 type gone struct {
 	due    int64 // ms
 	topics map[schema.UUID]bool
+	keys   []Key // what the last look found and is not yet written
 }
 
-// retryGone is the pause before what could not be removed is tried again.
+// retryGone is the pause before the next look for what could not be removed.
 const retryGone = 1000 // ms
 
 func (m *Machine) topicsDeleted(t *turn, r TopicsDeleted) {
-	if m.gone.topics == nil {
-		m.gone.topics = map[schema.UUID]bool{}
+	g := &m.gone
+	if g.topics == nil {
+		g.topics = map[schema.UUID]bool{}
 	}
 	for _, id := range r.IDs {
-		m.gone.topics[id] = true
+		g.topics[id] = true
 	}
+	g.keys = nil
 	m.dropGone(t)
 }
 
-// dropGone removes the share partitions of deleted topics. It comes back until none is left: appends may fail.
+// dropGone removes the share partitions of deleted topics. It looks again until none is left, since appends may fail.
 func (m *Machine) dropGone(t *turn) {
-	found := false
-	for _, k := range m.sorted() {
-		if !m.gone.topics[k.Topic] {
-			continue
+	g := &m.gone
+	if len(g.keys) == 0 {
+		for _, k := range m.sorted() {
+			if g.topics[k.Topic] {
+				g.keys = append(g.keys, k)
+			}
 		}
-		found = true
-		if t.full(m) {
-			m.gone.due = t.now
-			return
-		}
-		t.write(k.tombstone())
 	}
-	if !found {
-		m.gone.topics = nil
+	if len(g.keys) == 0 {
+		m.gone = gone{}
 		return
 	}
-	m.gone.due = t.now + retryGone
+	for len(g.keys) > 0 && !t.full(m) {
+		if k := g.keys[0]; m.states[k] != nil {
+			t.write(k.tombstone())
+		}
+		g.keys = g.keys[1:]
+	}
+	if g.due = t.now; len(g.keys) == 0 {
+		g.keys, g.due = nil, t.now+retryGone
+	}
 }
