@@ -43,7 +43,7 @@ const (
 var events = []string{killNode, killNode, killNode, killWorker, killWorker, replaceWorker, loseWorker, freezeWorker, freezeWorker, stopWorker}
 
 // TestExactlyOnce lets three processes copy a topic into another, in transactions with the consumed offsets, while the node and
-// they themselves are killed, frozen, replaced at random. What a consumer of committed records sees in the end is what was
+// they themselves are killed, frozen, replaced at random, and requests come late. What a consumer of committed records sees in the end is what was
 // written at the beginning: each record once, and those of a key in their order.
 func TestExactlyOnce(t *testing.T) {
 	seeds, first := exactlyOnceSeeds, uint64(time.Now().UnixNano())
@@ -68,7 +68,9 @@ type pipeline struct {
 	t      *testing.T
 	random *rand.Rand
 	n      *node
-	spec   worker // of all workers; ID and Seed are each one's own
+	proxy  *proxy
+	chance map[kmsg.Key]float64 // of the proxy, until all are well again
+	spec   worker               // of all workers; ID and Seed are each one's own
 	slots  [workers]slot
 	spare  []*process // frozen ones that were replaced
 	out    *os.File   // of all workers
@@ -92,16 +94,20 @@ type process struct {
 
 func newPipeline(t *testing.T, seed uint64) *pipeline {
 	p := &pipeline{t: t, random: rand.New(rand.NewPCG(seed, 0))}
-	p.n = newNode(t, "transaction.abort.timed.out.transaction.cleanup.interval.ms=300", "group.min.session.timeout.ms=1000", "group.initial.rebalance.delay.ms=0")
-	p.spec = worker{Addr: p.n.addr, Group: "copiers", In: "in", Out: "out", Cooperative: seed%2 == 0}
+	l := listen(t)
+	p.n = newNode(t, "advertised.listeners=PLAINTEXT://"+l.Addr().String(), "transaction.abort.timed.out.transaction.cleanup.interval.ms=300", "group.min.session.timeout.ms=1000", "group.initial.rebalance.delay.ms=0")
+	p.proxy = newProxy(t, l, p.n.addr, seed)
+	p.spec = worker{Addr: l.Addr().String(), Group: "copiers", In: "in", Out: "out", Cooperative: seed%2 == 0}
 	c := newClient(t, p.n.addr)
 	adm := kadm.NewClient(c)
 	for _, topic := range []string{p.spec.In, p.spec.Out} {
 		must[kadm.CreateTopicResponse](t)(adm.CreateTopic(t.Context(), partitions, 1, nil, topic))
 		awaitTopic(t, adm, topic, partitions)
 	}
+	p.chance = map[kmsg.Key]float64{kmsg.Produce: 0.02, kmsg.EndTxn: 0.03, kmsg.TxnOffsetCommit: 0.03}
 	if seed%3 == 0 {
-		p.oldTransactions(c)
+		oldTransactions(t, c)
+		p.chance = map[kmsg.Key]float64{kmsg.Produce: 0.02} // see TestHistories
 	}
 	var err error
 	if p.out, err = os.Create(filepath.Join(t.TempDir(), "workers")); err != nil {
@@ -120,16 +126,17 @@ func newPipeline(t *testing.T, seed uint64) *pipeline {
 }
 
 // oldTransactions sets transaction.version 1, before KIP-890's second part.
-func (p *pipeline) oldTransactions(c *kgo.Client) {
+func oldTransactions(t *testing.T, c *kgo.Client) {
+	t.Helper()
 	f := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
 	f.Feature, f.MaxVersionLevel, f.AllowDowngrade, f.UpgradeType = "transaction.version", 1, true, 2
 	r := kmsg.NewPtrUpdateFeaturesRequest()
 	r.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{f}
-	resp, err := r.RequestWith(p.t.Context(), c)
+	resp, err := r.RequestWith(t.Context(), c)
 	if err != nil || resp.ErrorCode != 0 {
-		p.t.Fatalf("transaction.version 1: %v %+v", err, resp)
+		t.Fatalf("transaction.version 1: %v %+v", err, resp)
 	}
-	p.t.Log("transaction.version 1")
+	t.Log("transaction.version 1")
 }
 
 func (p *pipeline) run() {
@@ -146,6 +153,7 @@ func (p *pipeline) run() {
 	plan := append([]string(nil), events...)
 	p.random.Shuffle(len(plan), func(i, j int) { plan[i], plan[j] = plan[j], plan[i] })
 	p.tend(2 * time.Second) // the first rebalances
+	p.proxy.disturb(p.chance)
 	for _, event := range plan {
 		p.tend(time.Duration(150+p.random.IntN(550)) * time.Millisecond)
 		p.happen(event)
@@ -156,6 +164,7 @@ func (p *pipeline) run() {
 		return
 	}
 	// Now all are well again.
+	p.proxy.disturb(nil)
 	healed := time.Now()
 	for p.visible() < int64(len(p.sent)) && time.Since(healed) < doneMax {
 		p.tend(100 * time.Millisecond)
@@ -322,14 +331,24 @@ func (p *pipeline) committedEnds() (kadm.ListedOffsets, error) {
 	return kadm.NewClient(c).ListCommittedOffsets(ctx, p.spec.Out)
 }
 
-// read reads the committed records of the output up to the ends.
+// read gives the committed records of the output up to the ends.
 func (p *pipeline) read(ends kadm.ListedOffsets) []keyed {
-	ctx, cancel := context.WithTimeout(p.t.Context(), waitMax)
+	var records []keyed
+	for _, r := range readCommitted(p.t, p.n.addr, p.spec.Out, ends) {
+		records = append(records, keyed{string(r.Key), string(r.Value)})
+	}
+	return records
+}
+
+// readCommitted reads the committed records of a topic up to the ends.
+func readCommitted(t *testing.T, addr, topic string, ends kadm.ListedOffsets) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
 	defer cancel()
-	c := newClient(p.t, p.n.addr, kgo.ConsumeTopics(p.spec.Out), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	c := newClient(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond))
 	defer c.Close()
-	var records []keyed
+	var records []*kgo.Record
 	at := map[int32]int64{}
 	for {
 		left := false
@@ -339,14 +358,28 @@ func (p *pipeline) read(ends kadm.ListedOffsets) []keyed {
 		}
 		f := c.PollFetches(ctx)
 		if err := f.Err(); err != nil {
-			p.t.Fatalf("reading the output at %v of %v: %v", at, ends, err)
+			t.Fatalf("reading %s at %v of %v: %v", topic, at, ends, err)
 		}
 		f.EachRecord(func(r *kgo.Record) {
 			at[r.Partition] = r.Offset + 1
 			if !r.Attrs.IsControl() {
-				records = append(records, keyed{string(r.Key), string(r.Value)})
+				records = append(records, r)
 			}
 		})
+	}
+}
+
+// settled waits until no transaction is open in a topic, those of the killed have timed out, and gives its ends.
+func settled(t *testing.T, adm *kadm.Client, topic string) kadm.ListedOffsets {
+	t.Helper()
+	for deadline := time.Now().Add(waitMax); ; time.Sleep(50 * time.Millisecond) {
+		committed := must[kadm.ListedOffsets](t)(adm.ListCommittedOffsets(t.Context(), topic))
+		ends := must[kadm.ListedOffsets](t)(adm.ListEndOffsets(t.Context(), topic))
+		if open := openTransactions(committed, ends); open == "" {
+			return ends
+		} else if time.Now().After(deadline) {
+			t.Fatal(open)
+		}
 	}
 }
 
@@ -365,17 +398,7 @@ func (p *pipeline) conclude(took time.Duration) {
 		}
 	}()
 	adm := kadm.NewClient(newClient(t, p.n.addr))
-	// No transaction stays open: those of the killed have timed out.
-	var committed, ends kadm.ListedOffsets
-	for deadline := time.Now().Add(waitMax); ; time.Sleep(50 * time.Millisecond) {
-		committed = must[kadm.ListedOffsets](t)(adm.ListCommittedOffsets(t.Context(), p.spec.Out))
-		ends = must[kadm.ListedOffsets](t)(adm.ListEndOffsets(t.Context(), p.spec.Out))
-		if open := openTransactions(committed, ends); open == "" {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatal(open)
-		}
-	}
+	ends := settled(t, adm, p.spec.Out)
 	if err := checkExactlyOnce(p.sent, p.read(ends)); err != nil {
 		t.Error(err)
 	}
@@ -387,8 +410,8 @@ func (p *pipeline) conclude(took time.Duration) {
 	})
 	said, _ := os.ReadFile(p.out.Name())
 	count := func(word string) int { return bytes.Count(said, []byte(word)) }
-	t.Logf("%d records, %d workers; %d transactions committed, %d aborted, %d sleeps, %d workers ended by themselves; all was through %.1f s after the last event",
-		len(p.sent), p.born, count("commit "), count("abort "), count("sleeps"), count("ended: "), took.Seconds())
+	t.Logf("%d records, %d workers; %d transactions committed, %d aborted, %d sleeps, %d workers ended by themselves, %d requests came late, %d answers were lost; all was through %.1f s after the last event",
+		len(p.sent), p.born, count("commit "), count("abort "), count("sleeps"), count("ended: "), p.proxy.late, p.proxy.lost, took.Seconds())
 }
 
 func openTransactions(committed, ends kadm.ListedOffsets) (open string) {
