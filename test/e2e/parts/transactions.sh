@@ -146,8 +146,6 @@ if [[ ${KLAMM_E2E_BOOTSTRAP:-} ]]; then
 elif need_go; then
   KLAMM_E2E_NODE_COMMAND="${node_command[*]}" results exactly-once go_tests -run '^TestExactlyOnce'
   sed -nE 's/^.*go:[0-9]+: ([0-9]+ records, .*)/         \1/p' "$work/logs/$part-exactly-once.log"
-fi
-if [[ ! ${KLAMM_E2E_BOOTSTRAP:-} ]] && need_go; then
   KLAMM_E2E_NODE_COMMAND="${node_command[*]}" results histories go_tests -run '^TestHist'
   sed -nE 's/^.*go:[0-9]+: ([0-9]+ ops .*)/         \1/p' "$work/logs/$part-histories.log"
 fi
