@@ -21,6 +21,7 @@ import (
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/replica"
 	"github.com/klamm-io/klamm/internal/server"
+	"github.com/klamm-io/klamm/internal/share"
 	"github.com/klamm-io/klamm/internal/wire"
 )
 
@@ -55,7 +56,9 @@ type Config struct {
 	Groups       *coordinator.Host // on __consumer_offsets
 	Transactions *coordinator.Host // on __transaction_state
 	Shares       *coordinator.Host // on __share_group_state
-	ProducerIDs  *ProducerIDs
+	// SharePartitions are those that this node leads.
+	SharePartitions *share.Set
+	ProducerIDs     *ProducerIDs
 	// Settings are the node's configuration with its dynamic values, as of now.
 	Settings func() config.Values
 	Layers   func() config.Layers
@@ -206,6 +209,10 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 	case *kmsg.InitializeShareGroupStateRequest:
 		return h.initializeShareGroupState(c, req)
 	case *kmsg.ReadShareGroupStateRequest:
+	case *kmsg.ShareFetchRequest:
+		return h.shareFetch(c, req)
+	case *kmsg.ShareAcknowledgeRequest:
+		return h.shareAcknowledge(c, req)
 		return h.readShareGroupState(c, req)
 	case *kmsg.WriteShareGroupStateRequest:
 		return h.writeShareGroupState(c, req)

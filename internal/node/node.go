@@ -42,6 +42,7 @@ import (
 	"github.com/klamm-io/klamm/internal/replica"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/server"
+	"github.com/klamm-io/klamm/internal/share"
 	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
@@ -72,6 +73,7 @@ type Node struct {
 	groups       *coordinator.Host
 	transactions *coordinator.Host
 	shares       *coordinator.Host
+	shareSet     *share.Set
 	handler      *api.Handler
 	producerIDs  *api.ProducerIDs
 	tasks        tasks // of the coordinators
@@ -81,8 +83,10 @@ type Node struct {
 
 	values  atomic.Pointer[config.Values]
 	layered atomic.Pointer[config.Layers]
-	bound   []bound
-	failed  chan error // the first fatal error
+	// groupValues are what groups begin with, kept with the settings that they were made from.
+	groupValues atomic.Pointer[groupDefaults]
+	bound       []bound
+	failed      chan error // the first fatal error
 
 	failOnce sync.Once
 }
@@ -177,6 +181,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.producerIDs = &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }}
 	if err := n.quorum.Start(); err != nil {
 		return err
+	n.shareSet = n.sharePartitionSet()
 	}
 	n.dirs.Start()
 	if err := n.sweepStrays(); err != nil {
@@ -293,7 +298,7 @@ func (n *Node) listen(limits server.Limits) {
 	}
 	n.handler = api.New(api.Config{
 		NodeID: n.config.NodeID, ClusterID: n.cluster, Image: n.image, Controller: n.quorum, Quorum: n, Directories: n, Replicas: n.replicas,
-		Sessions: n.sessions, Groups: n.groups, Transactions: n.transactions, Shares: n.shares, ProducerIDs: n.producerIDs,
+		Sessions: n.sessions, Groups: n.groups, Transactions: n.transactions, Shares: n.shares, SharePartitions: n.shareSet, ProducerIDs: n.producerIDs,
 		Settings: n.settings, Layers: func() config.Layers { return *n.layered.Load() }, Now: n.o.Now, Logger: n.o.Logger,
 	})
 	n.server = server.New(c, n.handler)
@@ -409,7 +414,9 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 	}
 	var errs []error
-	errs = append(errs, n.server.Close(ctx), n.transactions.Close(ctx), n.shares.Close(ctx))
+	errs = append(errs, n.server.Close(ctx))
+	n.shareSet.Close()
+	errs = append(errs, n.transactions.Close(ctx), n.shares.Close(ctx))
 	n.tasks.close()
 	errs = append(errs, n.groups.Close(ctx))
 	n.sessions.Close()
@@ -457,3 +464,6 @@ func (n *Node) abandon() {
 		_ = n.dirs.Close(-1)
 	}
 }
+	if n.shareSet != nil {
+		n.shareSet.Close()
+	}

@@ -1,0 +1,126 @@
+package share
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+func TestSessionEpochs(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.most = 2
+		fetch := func(member string, epoch int32, ack bool) error {
+			_, err := b.set.Begin(Request{Group: "g", Member: member, Epoch: epoch, Connection: 1, Acknowledgement: ack, OnClose: func(func()) {}})
+			return err
+		}
+		ack := func(member string, epoch int32) error { return b.set.Acknowledging("g", member, epoch) }
+		for i, x := range []struct{ got, want error }{
+			{fetch("a", 1, false), kerr.ShareSessionNotFound},
+			{fetch("a", -1, false), kerr.ShareSessionNotFound},
+			{ack("a", 1), kerr.ShareSessionNotFound},
+			{ack("a", 0), kerr.InvalidShareSessionEpoch},
+			{fetch("a", 0, true), kerr.InvalidRequest},
+			{fetch("a", 0, false), nil},
+			{fetch("a", 2, false), kerr.InvalidShareSessionEpoch},
+			{fetch("a", 1, true), nil},
+			{fetch("a", 1, false), kerr.InvalidShareSessionEpoch},
+			{ack("a", 1), kerr.InvalidShareSessionEpoch},
+			{ack("a", 2), nil},
+			{ack("a", -1), nil},
+			{fetch("a", 3, false), nil},
+			{fetch("a", math.MinInt32, false), kerr.InvalidShareSessionEpoch},
+			{fetch("b", 0, false), nil},
+			{fetch("c", 0, false), kerr.ShareSessionLimitReached},
+			{fetch("a", 0, false), nil},
+			{fetch("a", 4, false), kerr.InvalidShareSessionEpoch},
+			{fetch("a", 1, false), nil},
+			{fetch("a", -1, true), nil},
+		} {
+			if !errors.Is(x.got, x.want) {
+				t.Fatalf("step %d: got %v, want %v", i, x.got, x.want)
+			}
+		}
+		if nextEpoch(math.MaxInt32) != 1 {
+			t.Fatal("an epoch that is exhausted goes on with 1")
+		}
+	})
+}
+
+// A session that a member opens anew on another connection does not end with the old connection.
+func TestSessionMoves(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.produce(0, 10)
+		a := b.member("a", 0)
+		a.fetch().want(t, "0: 0-9 x1 of [0 9]")
+		waits := a.fetch()
+		again := b.member("a", 0)
+		synctest.Wait()
+		waits.want(t, "nothing")
+		b.closing[a.connection]()
+		if n := b.set.Stats().Sessions; n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		want(t, "what it held before", *again.ack(0, 9, 1), "ok")
+		b.closing[again.connection]()
+		if n := b.set.Stats().Sessions; n != 0 {
+			t.Fatalf("%d sessions", n)
+		}
+	})
+}
+
+func TestPartitionsOfASession(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		a := b.member("a", 0, 1, 2)
+		step := func(epoch int32, add, forget []TopicPartition) string {
+			s, err := b.set.Begin(Request{Group: "g", Member: "a", Epoch: epoch, Add: add, Forget: forget})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := ""
+			for _, tp := range s.Partitions(epoch) {
+				out += fmt.Sprint(" ", tp.Index)
+			}
+			return out
+		}
+		want(t, "each begins elsewhere", step(1, nil, nil), " 1 2 0")
+		want(t, "added", step(2, []TopicPartition{at(1), at(5)}, nil), " 2 5 0 1")
+		want(t, "forgotten", step(3, nil, []TopicPartition{at(0), at(9)}), " 1 2 5")
+
+		told := func(tp TopicPartition, records, failed bool) string {
+			return fmt.Sprint(a.session.Tell(4, tp, records, failed))
+		}
+		want(t, "nothing", told(at(1), false, false), "false")
+		want(t, "new to the session", told(at(5), false, false), "true")
+		want(t, "told", told(at(5), false, false), "false")
+		want(t, "records", told(at(1), true, false), "true")
+		want(t, "an error", told(at(1), false, true), "true")
+		want(t, "no error any more", told(at(1), false, false), "true")
+		want(t, "told", told(at(1), false, false), "false")
+		if !a.session.Tell(InitialEpoch, at(1), false, false) {
+			t.Fatal("the first answer names every partition")
+		}
+	})
+}
+
+func TestLinger(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		var n atomic.Int32
+		b.set.Linger(5*time.Second, func() { n.Add(1) })
+		synctest.Wait()
+		if n.Load() != 0 {
+			t.Fatal("answered at once")
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		b.set.Linger(-1, func() { n.Add(1) })
+		if n.Load() != 2 {
+			t.Fatalf("%d answers", n.Load())
+		}
+	})
+}
