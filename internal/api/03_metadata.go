@@ -150,11 +150,13 @@ func leaderEndpoint(image *metadata.Image, leader int32, listener string) (metad
 	return e, 0
 }
 
-// offline lists the replicas on brokers that are fenced or gone.
+// offline lists the replicas on brokers that are fenced or gone, and those in directories that are offline.
 func offline(image *metadata.Image, p *metadata.Partition) []int32 {
 	var out []int32
 	for _, id := range p.Replicas {
-		if b, ok := image.Broker(id); !ok || b.Fenced {
+		b, ok := image.Broker(id)
+		dir, known := p.Directory(id)
+		if !ok || b.Fenced || known && !b.HasOnline(dir) {
 			out = append(out, id)
 		}
 	}

@@ -38,9 +38,10 @@ type Quorum interface {
 	KRaftVersion() int16
 }
 
-// Directories tells about this broker's log directories.
+// Directories tells about this broker's log directories, and has replicas move between them.
 type Directories interface {
 	DescribeLogDirs(req *kmsg.DescribeLogDirsRequest) *kmsg.DescribeLogDirsResponse
+	AlterReplicaLogDirs(req *kmsg.AlterReplicaLogDirsRequest) *kmsg.AlterReplicaLogDirsResponse
 }
 
 // Config is what a Handler works with. All fields are needed.
@@ -164,6 +165,8 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.describeConfigs(c, req)
 	case *kmsg.AlterConfigsRequest:
 		return h.alterConfigs(c, req)
+	case *kmsg.AlterReplicaLogDirsRequest:
+		return h.alterReplicaLogDirs(c, req)
 	case *kmsg.DescribeLogDirsRequest:
 		return h.describeLogDirs(c, req)
 	case *kmsg.CreatePartitionsRequest:
@@ -206,13 +209,13 @@ func (h *Handler) Serve(sc *server.Call) server.Outcome {
 		return h.alterShareGroupOffsets(c, req)
 	case *kmsg.DeleteShareGroupOffsetsRequest:
 		return h.deleteShareGroupOffsets(c, req)
-	case *kmsg.InitializeShareGroupStateRequest:
-		return h.initializeShareGroupState(c, req)
-	case *kmsg.ReadShareGroupStateRequest:
 	case *kmsg.ShareFetchRequest:
 		return h.shareFetch(c, req)
 	case *kmsg.ShareAcknowledgeRequest:
 		return h.shareAcknowledge(c, req)
+	case *kmsg.InitializeShareGroupStateRequest:
+		return h.initializeShareGroupState(c, req)
+	case *kmsg.ReadShareGroupStateRequest:
 		return h.readShareGroupState(c, req)
 	case *kmsg.WriteShareGroupStateRequest:
 		return h.writeShareGroupState(c, req)

@@ -99,8 +99,8 @@ func inertKeys(s Scope) inert {
 		{later, "transactions of an outer two-phase commit (KIP-939) come later", []string{"transaction.two.phase.commit.enable"}},
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
 		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
-		{missed, "replicas do not move between directories yet", []string{"cordoned.log.dirs",
-			"alter.log.dirs.replication.quota.window.*", "replica.alter.log.dirs.io.max.bytes.per.second"}},
+		{never, "the rate at which replicas move between directories is kept to at every piece, not over windows", []string{
+			"alter.log.dirs.replication.quota.window.*"}},
 		{later, "comes with clusters: this version runs a single node", []string{
 			"replica.lag.time.max.ms", "replica.socket.timeout.ms", "replica.socket.receive.buffer.bytes", "replica.fetch.*",
 			"num.replica.fetchers", "auto.leader.rebalance.enable", "leader.imbalance.check.interval.seconds",
@@ -108,6 +108,6 @@ func inertKeys(s Scope) inert {
 			"leader.replication.throttled.rate", "follower.replication.throttled.rate", "controller.quorum.election.backoff.max.ms",
 			"controller.quorum.fetch.*", "controller.quorum.request.timeout.ms", "controller.quorum.retry.backoff.ms",
 			"controller.quorum.auto.join.enable", "socket.connection.setup.timeout.ms",
-			"socket.connection.setup.timeout.max.ms", "log.dir.failure.timeout.ms"}},
+			"socket.connection.setup.timeout.max.ms"}},
 	}
 }

@@ -9,6 +9,7 @@ package lifecycle
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -24,7 +25,7 @@ type Controller interface {
 	Request(req kmsg.Request, reply func(kmsg.Response))
 }
 
-// Config of a broker's life. All fields are needed but Rack.
+// Config of a broker's life. All fields are needed but Rack and FailureTimeout.
 type Config struct {
 	ID            int32
 	ClusterID     string
@@ -36,10 +37,14 @@ type Config struct {
 	PreviousEpoch int64 // of the clean shutdown before, -1 if it was none (KIP-966)
 
 	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms
-	Controller        Controller
-	Image             func() *metadata.Image
-	Now               func() time.Time
-	Logger            *slog.Logger
+	// FailureTimeout is log.dir.failure.timeout.ms: Fatal is called once if the controller does not hear of a directory's failure in
+	// that time. 0: it may take for ever.
+	FailureTimeout time.Duration
+	Fatal          func(error)
+	Controller     Controller
+	Image          func() *metadata.Image
+	Now            func() time.Time
+	Logger         *slog.Logger
 }
 
 // Endpoint is an advertised listener.
@@ -73,6 +78,29 @@ type life struct {
 	epoch   int64
 	ready   bool // the broker may be unfenced
 	leaving bool // Leave was called
+
+	offline  []schema.UUID // directories that failed, in that order
+	told     int           // so many of them the controller knows
+	sent     int           // so many of them the last heartbeat names
+	since    time.Time     // when the first of which it does not know failed
+	cordoned []schema.UUID // directories that take no new replicas
+	caughtUp bool          // the controller says that this broker has seen its own registration: from then on it says what is cordoned
+}
+
+// directoryFailed notes a directory that the controller must hear of.
+func (l *life) directoryFailed(dir schema.UUID) {
+	if slices.Contains(l.offline, dir) {
+		return
+	}
+	if l.told == len(l.offline) {
+		l.since = l.c.Now()
+	}
+	l.offline = append(l.offline, dir)
+}
+
+// overdue says whether the controller should have heard of a failed directory by now.
+func (l *life) overdue() bool {
+	return l.told < len(l.offline) && l.c.FailureTimeout > 0 && l.c.Now().Sub(l.since) >= l.c.FailureTimeout
 }
 
 // registered says whether the controller holds a session of this broker that heartbeats keep.
@@ -92,11 +120,21 @@ func (l *life) next() kmsg.Request {
 		return l.registration()
 	}
 	r := kmsg.NewPtrBrokerHeartbeatRequest()
-	r.SetVersion(1)
+	r.SetVersion(2)
 	r.BrokerID, r.BrokerEpoch = l.c.ID, l.epoch
 	r.CurrentMetadataOffset = l.c.Image().Offset
 	r.WantFence = !l.ready
 	r.WantShutdown = l.leaving
+	for _, dir := range l.offline {
+		r.OfflineLogDirs = append(r.OfflineLogDirs, dir)
+	}
+	l.sent = len(l.offline)
+	if l.caughtUp {
+		r.CordonedLogDirs = [][16]byte{}
+		for _, dir := range l.cordoned {
+			r.CordonedLogDirs = append(r.CordonedLogDirs, dir)
+		}
+	}
 	return r
 }
 
@@ -116,7 +154,9 @@ func (l *life) registration() kmsg.Request {
 		r.Features = append(r.Features, w)
 	}
 	for _, d := range l.c.Directories {
-		r.LogDirs = append(r.LogDirs, d)
+		if !slices.Contains(l.offline, d) {
+			r.LogDirs = append(r.LogDirs, d)
+		}
 	}
 	return r
 }
@@ -128,7 +168,7 @@ func (l *life) took(resp kmsg.Response) (wait time.Duration, changed bool, err e
 	case *kmsg.BrokerRegistrationResponse:
 		switch e := kerr.TypedErrorForCode(r.ErrorCode); {
 		case e == nil:
-			l.epoch, l.state = r.BrokerEpoch, Recovery
+			l.epoch, l.state, l.caughtUp = r.BrokerEpoch, Recovery, false
 		case e == kerr.InconsistentClusterID || e == kerr.UnsupportedVersion || e == kerr.InvalidRequest:
 			return 0, false, fmt.Errorf("lifecycle: the controller refuses broker %d for good: %w", l.c.ID, e)
 		default: // another broker with this id may still be alive: it is fenced after its session
@@ -148,6 +188,8 @@ func (l *life) took(resp kmsg.Response) (wait time.Duration, changed bool, err e
 			l.c.Logger.Warn("a heartbeat failed", "broker", l.c.ID, "error", e)
 			return l.c.HeartbeatInterval, false, nil
 		}
+		l.told, l.since = l.sent, l.c.Now()
+		l.caughtUp = l.caughtUp || r.IsCaughtUp
 		switch {
 		case l.leaving && r.ShouldShutdown:
 			l.state = Done

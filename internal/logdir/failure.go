@@ -109,7 +109,7 @@ func (d *Dirs) Abandon(id schema.UUID) {
 func (d *Dirs) Failed() error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.enough()
+	return d.enough(false)
 }
 
 // anyOffline says whether a directory is offline, so that logs may be there which nobody sees. mu is held.

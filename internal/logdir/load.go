@@ -26,6 +26,9 @@ func (d *Dirs) Load(ctx context.Context) error {
 	if d.phase != opened {
 		return ErrClosed
 	}
+	if err := d.enough(false); err != nil {
+		return err
+	}
 	d.phase = loading
 	begun := d.c.Now()
 	found := make([][]partition, len(d.dirs))
@@ -37,8 +40,12 @@ func (d *Dirs) Load(ctx context.Context) error {
 		}
 		var err error
 		if found[i], err = d.find(dir, &futures); err != nil {
-			d.leave(dir, fmt.Errorf("log directory %s cannot be read: %w", dir.path, err))
-			if err := d.enough(); err != nil {
+			err = fmt.Errorf("log directory %s cannot be read: %w", dir.path, err)
+			if dir.path == d.c.MetadataDir {
+				return err
+			}
+			d.leave(dir, err)
+			if err := d.enough(false); err != nil {
 				return err
 			}
 			found[i] = nil

@@ -320,8 +320,8 @@ func (d *Dirs) finishMove(m *move) error {
 	d.mu.RLock()
 	mine := d.moves[m.e.key] == m
 	d.mu.RUnlock()
-	if !mine || d.phase != loaded {
-		return errStopped
+	if !mine || d.phase != loaded || d.offline(m.dir) != nil || d.offline(m.e.dir) != nil {
+		return errStopped // Abandon ends it
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -461,7 +461,8 @@ func (d *Dirs) isMoving(l *storage.Log) bool {
 type rate struct {
 	mu     sync.Mutex // guards:
 	perSec int64      // 0: no bound
-	free   time.Time  // when the bytes that were moved so far have had their time
+	owed   float64    // bytes that were moved and have not had their time yet
+	at     time.Time  // when owed was so
 }
 
 func (r *rate) set(perSec int64) {
@@ -470,18 +471,17 @@ func (r *rate) set(perSec int64) {
 	r.mu.Unlock()
 }
 
-// reserve says how long to wait after bytes were moved. What was not used is not saved up.
-func (r *rate) reserve(bytes int, now time.Time) time.Duration {
+// wait adds bytes that were moved, and says how long it takes until all have had their time. What was not used is not saved up.
+func (r *rate) wait(bytes int, now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.perSec == 0 {
+		r.owed = 0
 		return 0
 	}
-	if r.free.Before(now) {
-		r.free = now
-	}
-	r.free = r.free.Add(time.Duration(min(float64(bytes)/float64(r.perSec), 3600) * float64(time.Second)))
-	return r.free.Sub(now)
+	r.owed = max(r.owed-now.Sub(r.at).Seconds()*float64(r.perSec), 0) + float64(bytes)
+	r.at = now
+	return time.Duration(min(r.owed/float64(r.perSec), 3600) * float64(time.Second))
 }
 
 // SetMoveRate changes replica.alter.log.dirs.io.max.bytes.per.second; 0: no bound.

@@ -79,7 +79,7 @@ func Open(c Config) (*Dirs, error) {
 			d.leave(dir, err)
 		}
 	}
-	if err := d.enough(); err != nil {
+	if err := d.enough(true); err != nil {
 		for _, dir := range d.dirs {
 			if dir.failed == nil && dir.clean { // no log was touched
 				err = errors.Join(err, dir.mark(d.c.FS, dir.cleanEpoch))
@@ -114,11 +114,11 @@ func (d *Dirs) leave(dir *directory, err error) {
 	d.c.Logger.Error("a log directory is offline; the others are served", "dir", dir.path, "error", err)
 }
 
-// enough says whether a node can live with the directories that are online.
-func (d *Dirs) enough() error {
+// enough says whether a node can live with the directories that are online; those that may join are not missed yet.
+func (d *Dirs) enough(mayJoin bool) error {
 	var errs []error
 	for _, dir := range d.dirs {
-		if dir.failed == nil {
+		if dir.failed == nil || mayJoin && errors.Is(dir.failed, ErrNotFormatted) {
 			continue
 		}
 		if dir.path == d.c.MetadataDir {

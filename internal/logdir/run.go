@@ -90,14 +90,16 @@ func (d *Dirs) moveLogs() {
 	}
 }
 
-// permitMove waits until bytes that were copied have had their time; false: the node stops.
+// permitMove waits until bytes that were copied have had their time; false: the node stops. A rate that is changed acts at once.
 func (d *Dirs) permitMove(bytes int) bool {
-	select {
-	case <-d.stop:
-		return false
-	case <-time.After(d.moveRate.reserve(bytes, d.c.Now())):
-		return true
+	for wait := d.moveRate.wait(bytes, d.c.Now()); wait > 0; wait = d.moveRate.wait(0, d.c.Now()) {
+		select {
+		case <-d.stop:
+			return false
+		case <-time.After(min(wait, moveIdle)):
+		}
 	}
+	return true
 }
 
 // SetCleaner changes how logs are compacted. Threads that run end, giving up what they are at, and new ones begin: so

@@ -36,6 +36,18 @@ func (b *Broker) Endpoint(listener string) (Endpoint, bool) {
 // Feature finds the levels of a feature that the broker supports.
 func (b *Broker) Feature(name string) (FeatureRange, bool) { return findFeature(b.Features, name) }
 
+// HasOnline says whether replicas in that directory of the broker can be read and written. A registration without directories
+// comes from a version before 3.7-IV2: nothing is known, so all is well.
+func (b *Broker) HasOnline(dir schema.UUID) bool {
+	switch dir {
+	case DirectoryLost:
+		return false
+	case DirectoryUnassigned, DirectoryMigrating:
+		return true
+	}
+	return len(b.LogDirs) == 0 || slices.Contains(b.LogDirs, dir)
+}
+
 // Active says that the broker is unfenced and not shutting down: a replica there may lead and join an ISR.
 func (b *Broker) Active() bool { return !b.Fenced && !b.InControlledShutdown }
 

@@ -1,12 +1,8 @@
 package node
 
 import (
-	"slices"
-
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/klamm-io/klamm/internal/logdir"
 )
 
 // Controller is the active controller's id (api.Quorum).
@@ -57,46 +53,4 @@ func (n *Node) DescribeQuorum(req *kmsg.DescribeQuorumRequest) *kmsg.DescribeQuo
 		resp.Nodes = append(resp.Nodes, node)
 	}
 	return resp
-}
-
-// DescribeLogDirs implements api.Directories.
-func (n *Node) DescribeLogDirs(req *kmsg.DescribeLogDirsRequest) *kmsg.DescribeLogDirsResponse {
-	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
-	for _, d := range n.dirs.Info() {
-		out := kmsg.NewDescribeLogDirsResponseDir()
-		out.Dir, out.TotalBytes, out.UsableBytes = d.Path, d.Total, d.Free
-		if d.Err != nil {
-			out.ErrorCode = kerr.KafkaStorageError.Code
-			resp.Dirs = append(resp.Dirs, out)
-			continue
-		}
-		for _, l := range d.Logs {
-			if !wanted(req, &l) {
-				continue
-			}
-			if k := len(out.Topics); k == 0 || out.Topics[k-1].Topic != l.Topic {
-				t := kmsg.NewDescribeLogDirsResponseDirTopic()
-				t.Topic = l.Topic
-				out.Topics = append(out.Topics, t)
-			}
-			t := &out.Topics[len(out.Topics)-1]
-			p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-			p.Partition, p.Size = l.Partition, max(l.Size, 0)
-			t.Partitions = append(t.Partitions, p)
-		}
-		resp.Dirs = append(resp.Dirs, out)
-	}
-	return resp
-}
-
-func wanted(req *kmsg.DescribeLogDirsRequest, l *logdir.LogInfo) bool {
-	if req.Topics == nil {
-		return true
-	}
-	for _, t := range req.Topics {
-		if t.Topic == l.Topic && slices.Contains(t.Partitions, l.Partition) {
-			return true
-		}
-	}
-	return false
 }

@@ -419,8 +419,10 @@ var brokerOnly = map[string]func(b *bench, set setter, key string){
 
 // elsewhere says for keys whose effect one node cannot show where it is shown.
 var elsewhere = map[string]string{
-	"min.insync.replicas":            "a topic of one replica needs one (KIP-966): package isr's tests",
-	"unclean.leader.election.enable": "one node has no other replica to elect: package controller's scripts",
+	"min.insync.replicas":                            "a topic of one replica needs one (KIP-966): package isr's tests",
+	"unclean.leader.election.enable":                 "one node has no other replica to elect: package controller's scripts",
+	"cordoned.log.dirs":                              "it needs several directories: TestCordonedDirectories",
+	"replica.alter.log.dirs.io.max.bytes.per.second": "the same: TestReplicaMoves",
 	"listeners":                      "not live here: refused, TestListenersAreNotLive",
 	"listener.security.protocol.map": "not live here: refused, TestListenersAreNotLive",
 }

@@ -23,7 +23,7 @@ func (n *Node) format() error {
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	first := cluster == ""
+	first := cluster == "" // otherwise those that are new are formatted when the metadata is known: see join
 	if !first && fresh[0] == n.config.MetadataLogDir {
 		return fmt.Errorf("metadata directory %s is %w, but other log directories belong to cluster %s already: bring it back, or name its place with `metadata.log.dir`",
 			fresh[0], logdir.ErrNotFormatted, cluster)
@@ -36,20 +36,20 @@ func (n *Node) format() error {
 			return fmt.Errorf("log directory %s cannot be read: %w", dir, err)
 		}
 	}
-	if first {
-		cluster = n.o.NewID().String()
+	if !first {
+		return nil
 	}
+	cluster = n.o.NewID().String()
 	now := n.o.Now()
 	for _, dir := range fresh {
 		if err := n.o.FS.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("log directory %s cannot be created: %w", dir, err)
 		}
 	}
-	if first { // before meta.properties: a directory counts as formatted only once it can be started from
-		err := quorum.WriteBootstrap(n.o.FS, n.config.MetadataLogDir, n.codecs, quorum.Bootstrap(metadata.LatestMetadataVersion), now.UnixMilli())
-		if err != nil {
-			return err
-		}
+	// Before meta.properties: a directory counts as formatted only once it can be started from.
+	err = quorum.WriteBootstrap(n.o.FS, n.config.MetadataLogDir, n.codecs, quorum.Bootstrap(metadata.LatestMetadataVersion), now.UnixMilli())
+	if err != nil {
+		return err
 	}
 	if _, err := logdir.Format(n.o.FS, fresh, logdir.Meta{ClusterID: cluster, NodeID: n.config.NodeID}, n.o.NewID, now); err != nil {
 		return err
@@ -58,9 +58,11 @@ func (n *Node) format() error {
 	return nil
 }
 
-// unformatted lists the directories without meta.properties, the metadata's first, and finds the cluster of the others.
+// unformatted lists the directories without meta.properties, the metadata's first, and finds the cluster of the others. One that
+// cannot be read is somebody else's business, unless all of them begin a new history.
 func (n *Node) unformatted() (fresh []string, cluster string, err error) {
 	dirs := append([]string{n.config.MetadataLogDir}, n.config.LogDirs...) // clean, as the configuration gives them
+	var unreadable error
 	for i, dir := range dirs {
 		if slices.Contains(dirs[:i], dir) {
 			continue
@@ -69,11 +71,16 @@ func (n *Node) unformatted() (fresh []string, cluster string, err error) {
 		switch {
 		case errors.Is(err, logdir.ErrNotFormatted):
 			fresh = append(fresh, dir)
-		case err != nil:
+		case err != nil && i == 0:
 			return nil, "", err
+		case err != nil:
+			unreadable = errors.Join(unreadable, err)
 		default:
 			cluster = m.ClusterID
 		}
+	}
+	if cluster == "" && unreadable != nil {
+		return nil, "", unreadable
 	}
 	return fresh, cluster, nil
 }

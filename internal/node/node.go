@@ -80,6 +80,9 @@ type Node struct {
 	sessions     *fetch.Cache
 	server       *server.Server
 	life         *lifecycle.Lifecycle
+	living       atomic.Pointer[lifecycle.Lifecycle] // life, for those who may come before it is there
+	places       atomic.Pointer[lifecycle.Assignments]
+	faults       tasks // directories that failed
 
 	values  atomic.Pointer[config.Values]
 	layered atomic.Pointer[config.Layers]
@@ -178,10 +181,10 @@ func (n *Node) start(ctx context.Context) error {
 	})
 	n.transactions = n.transactionHost()
 	n.shares = n.shareHost()
+	n.shareSet = n.sharePartitionSet()
 	n.producerIDs = &api.ProducerIDs{Controller: n.quorum, Broker: func() (int32, int64) { return n.config.NodeID, n.life.Epoch() }}
 	if err := n.quorum.Start(); err != nil {
 		return err
-	n.shareSet = n.sharePartitionSet()
 	}
 	n.dirs.Start()
 	if err := n.sweepStrays(); err != nil {
@@ -234,9 +237,7 @@ func (n *Node) open(ctx context.Context) error {
 		Defaults:              logConfig(v.TopicDefaults()),
 		TopicConfig:           func(topic string) storage.Config { return n.topicConfig(topic).Log },
 		OnLogStart:            func(l *storage.Log) { n.replicas.LogStartMoved(l) },
-		OnOffline: func(dir schema.UUID, err error) {
-			n.o.Logger.Error("a log directory failed", "directory", dir, "error", err)
-		},
+		OnOffline:             n.directoryFailed, Assigned: n.assignedDirectory, Assign: n.assignDirectory, MoveBytesPerSecond: moveRate(v),
 	})
 	if err != nil {
 		return err
@@ -262,6 +263,10 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	n.quorum = q
+	if err := n.join(); err != nil {
+		return err
+	}
+	n.cordon()
 	return dirs.Load(ctx)
 }
 
@@ -310,12 +315,18 @@ func (n *Node) live() {
 	c := lifecycle.Config{
 		ID: n.config.NodeID, ClusterID: n.cluster, Incarnation: n.o.NewID(), Features: metadata.SupportedFeatures(), Rack: n.config.Rack,
 		Directories: n.dirs.IDs(), PreviousEpoch: n.dirs.CleanShutdownEpoch(), HeartbeatInterval: n.settings().Duration("broker.heartbeat.interval.ms"),
+		FailureTimeout: n.settings().Duration("log.dir.failure.timeout.ms"), Fatal: n.fail,
 		Controller: brokerChannel{n.quorum}, Image: n.image, Now: n.o.Now, Logger: n.o.Logger,
 	}
 	for _, e := range n.advertised() {
 		c.Endpoints = append(c.Endpoints, lifecycle.Endpoint{Listener: e.Listener, Host: e.Host, Port: uint16(e.Port)})
 	}
 	n.life = lifecycle.Start(c)
+	n.living.Store(n.life)
+	n.places.Store(lifecycle.StartAssignments(c.ID, n.life.Epoch, n.image, brokerChannel{n.quorum}))
+	n.tellAllPlaces(n.image())
+	n.cordon()
+	n.faults.begin()
 	n.life.Ready()
 }
 
@@ -421,6 +432,8 @@ func (n *Node) Close(ctx context.Context) error {
 	errs = append(errs, n.groups.Close(ctx))
 	n.sessions.Close()
 	n.replicas.Close()
+	n.faults.close()
+	n.places.Load().Close()
 	epoch := n.life.Epoch()
 	n.life.Close()
 	err := n.quorum.Close()
@@ -435,6 +448,10 @@ func (n *Node) Close(ctx context.Context) error {
 func (n *Node) abandon() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	n.faults.close()
+	if a := n.places.Load(); a != nil {
+		a.Close()
+	}
 	if n.life != nil {
 		n.life.Close()
 	}
@@ -446,6 +463,9 @@ func (n *Node) abandon() {
 	}
 	if n.transactions != nil {
 		_ = n.transactions.Close(ctx)
+	}
+	if n.shareSet != nil {
+		n.shareSet.Close()
 	}
 	if n.shares != nil {
 		_ = n.shares.Close(ctx)
@@ -464,6 +484,3 @@ func (n *Node) abandon() {
 		_ = n.dirs.Close(-1)
 	}
 }
-	if n.shareSet != nil {
-		n.shareSet.Close()
-	}

@@ -44,6 +44,8 @@ func (n *Node) configure(image *metadata.Image) {
 	}
 	n.dirs.SetIntervals(intervals(v))
 	n.dirs.SetCleaner(cleanerConfig(v))
+	n.dirs.SetMoveRate(moveRate(v))
+	n.cordon()
 	n.dirs.SetProducerIDExpiry(v.Duration("producer.id.expiration.ms"))
 	n.groups.Broadcast(machine.Command{Body: group.SetConfig{Config: groupConfig(v)}}, nil)
 	for _, topic := range n.replicas.Names() {
@@ -54,6 +56,11 @@ func (n *Node) configure(image *metadata.Image) {
 func (n *Node) publishReplicas(d *metadata.Delta, image *metadata.Image) {
 	if err := n.replicas.Apply(d, image); err != nil {
 		n.o.Logger.Error("a replica could not follow the metadata", "error", err)
+	}
+	for _, c := range d.Topics().Changed {
+		if t, ok := image.TopicByID(c.ID); ok {
+			n.tellPlaces(image, t, c.Partitions)
+		}
 	}
 }
 

@@ -97,6 +97,14 @@ func cleanerConfig(v config.Values) logdir.CleanerConfig {
 	}
 }
 
+// moveRate is how fast replicas are copied to other directories of this node; 0: as fast as it goes.
+func moveRate(v config.Values) int64 {
+	if r := v.Int64("replica.alter.log.dirs.io.max.bytes.per.second"); r < math.MaxInt64 {
+		return max(r, 1)
+	}
+	return 0
+}
+
 func flushInterval(v config.Values) time.Duration {
 	if d := v.Duration("log.flush.scheduler.interval.ms"); d < time.Duration(math.MaxInt64) {
 		return d

@@ -237,7 +237,7 @@ func TestHostileStarts(t *testing.T) {
 	}{
 		"another node's":             {prop("node.id", "2"), logdir.ErrIdentity, []string{"/a", "node.id", "is 1", "is 2"}},
 		"another cluster's":          {replace("/b/meta.properties", "cluster.id=", "cluster.id=x"), logdir.ErrIdentity, []string{"/b", "cluster.id"}},
-		"meta.properties is corrupt": {replace("/b/meta.properties", "version=1", "version=\x00"), logdir.ErrMalformed, []string{"/b", "meta.properties", "version"}},
+		"meta.properties is corrupt": {replace("/a/meta.properties", "version=1", "version=\x00"), logdir.ErrMalformed, []string{"/a", "meta.properties", "version"}},
 		"meta.properties is empty": {func(s *site) func() {
 			b := s.read("/a/meta.properties")
 			s.write("/a/meta.properties", nil)
@@ -248,9 +248,9 @@ func TestHostileStarts(t *testing.T) {
 			s.mem.Remove("/a/meta.properties")
 			return func() { s.write("/a/meta.properties", b) }
 		}, logdir.ErrNotFormatted, []string{"/a", "belong to cluster"}},
-		"a directory cannot be read":      {fault(vfs.OpList, "/b", syscall.EACCES), fs.ErrPermission, []string{"/b"}},
-		"meta.properties cannot be read":  {fault(vfs.OpOpen, "/b/meta.properties", syscall.EACCES), fs.ErrPermission, []string{"/b/meta.properties"}},
-		"the lock cannot be made":         {fault(vfs.OpLock, "/b/.lock", syscall.EROFS), syscall.EROFS, []string{"/b", "locked"}},
+		"a directory cannot be read":      {fault(vfs.OpList, "/a", syscall.EACCES), fs.ErrPermission, []string{"/a"}},
+		"meta.properties cannot be read":  {fault(vfs.OpOpen, "/a/meta.properties", syscall.EACCES), fs.ErrPermission, []string{"/a/meta.properties"}},
+		"the lock cannot be made":         {fault(vfs.OpLock, "/a/.lock", syscall.EROFS), syscall.EROFS, []string{"/a", "locked"}},
 		"a checkpoint cannot be read":     {fault(vfs.OpRead, "/a/replication-offset-checkpoint", syscall.EIO), syscall.EIO, []string{"/a/replication-offset-checkpoint"}},
 		"bootstrap.checkpoint is corrupt": {damaged("/a/bootstrap.checkpoint", 100), nil, []string{"/a/bootstrap.checkpoint"}},
 		"bootstrap.checkpoint is cut": {func(s *site) func() {
@@ -266,7 +266,7 @@ func TestHostileStarts(t *testing.T) {
 		"a directory of logs cannot be listed": {func(s *site) func() {
 			n := 0
 			s.faults.Set(func(op vfs.Op) error {
-				if op.Kind == vfs.OpList && op.Path == "/b" {
+				if op.Kind == vfs.OpList && op.Path == "/a" {
 					if n++; n%2 == 0 { // while loading: the metadata log is open by then
 						return syscall.EIO
 					}
@@ -274,7 +274,7 @@ func TestHostileStarts(t *testing.T) {
 				return nil
 			})
 			return func() { s.faults.Set(nil) }
-		}, syscall.EIO, []string{"/b"}},
+		}, syscall.EIO, []string{"/a"}},
 		"the metadata directory is elsewhere": {prop("metadata.log.dir", "/m"), logdir.ErrNotFormatted, []string{"/m", "metadata.log.dir", "cluster"}},
 		"the port is in use": {func(s *site) func() {
 			s.listen = func(string) (net.Listener, error) { return nil, syscall.EADDRINUSE }

@@ -181,6 +181,7 @@ func (q *Quorum) load(bootstrap []schema.Record) error {
 	base := metadata.Empty()
 	if l.offset >= 0 {
 		base = l.delta.Image(l.offset, l.epoch) // the delta goes on: publishers hear of everything at once
+		q.image.Store(base)                     // for those who load logs before that: which topics are compacted, where replicas are
 	}
 	o := q.c.Controller
 	o.Bootstrap, o.KRaftVersion = bootstrap, q.kraftVersion
@@ -344,7 +345,7 @@ func (q *Quorum) Request(client machine.Client, req kmsg.Request, reply func(kms
 	}
 }
 
-// Image is what was published last.
+// Image is what was published last; before Start, what the disk has.
 func (q *Quorum) Image() *metadata.Image { return q.image.Load() }
 
 // Status is the raft core's view, as of the last commit, or of the start.

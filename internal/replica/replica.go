@@ -15,6 +15,8 @@
 package replica
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -175,7 +177,11 @@ func (s *Set) place(t *metadata.Topic, index int32, now time.Time) error {
 		log := s.dirs.Log(t.ID, index)
 		if log == nil {
 			if log, err = s.dirs.Create(t.Name, t.ID, index, dir); err != nil {
-				s.logger.Error("a replica could not be created", "topic", t.Name, "partition", index, "error", err)
+				level := slog.LevelError
+				if errors.Is(err, logdir.ErrOffline) { // that was said once for the directory
+					level = slog.LevelDebug
+				}
+				s.logger.Log(context.Background(), level, "a replica could not be created", "topic", t.Name, "partition", index, "error", err)
 			}
 		}
 		p.log = log
@@ -232,12 +238,28 @@ func (s *Set) remove(p *Partition) {
 	r.Leads, r.Deleted = false, true
 	p.role.Store(&r)
 	p.resign(ErrUnknownPartition)
-	if p.log == nil {
+	if p.log == nil || p.failed { // what the disk has of it, the next start finds
 		return
 	}
 	if err := s.dirs.Delete(p.ID, p.Index); err != nil {
 		s.logger.Error("a replica's log could not be removed", "topic", p.Topic, "partition", p.Index, "error", err)
 	}
+}
+
+// DirectoryFailed takes the replicas offline whose logs are in a directory that failed, and closes those logs: who waits for them
+// hears KAFKA_STORAGE_ERROR.
+func (s *Set) DirectoryFailed(dir schema.UUID) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.closed {
+		return
+	}
+	for _, p := range s.Partitions() {
+		if p.log != nil && !p.failed && s.dirs.DirID(p.log) == dir {
+			p.offline()
+		}
+	}
+	s.dirs.Abandon(dir)
 }
 
 // Configure takes in a live change of a topic's configuration.

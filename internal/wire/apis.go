@@ -45,7 +45,6 @@ const (
 	quotas      = "quotas come later"
 	cluster     = "needs a cluster of several nodes"
 	telemetry   = "no receiver of client metrics is configured (KIP-714)"
-	severalDirs = "moving replicas between log directories comes later"
 )
 
 // Bounds of frames, in bytes. Small is for requests without lists of topics or members: a few strings of at most
@@ -92,7 +91,7 @@ var apis = [...]API{
 	{Key: 31, Name: "DeleteAcls", Min: 1, Max: 3, FirstFlexible: 2, Broker: true, Controller: true, Absent: security, MaxFrame: frameLarge},
 	{Key: 32, Name: "DescribeConfigs", Min: 1, Max: 4, FirstFlexible: 4, Broker: true, Controller: true, MaxFrame: frameLarge},
 	{Key: 33, Name: "AlterConfigs", Min: 0, Max: 2, FirstFlexible: 2, Broker: true, Controller: true, MaxFrame: frameLarge},
-	{Key: 34, Name: "AlterReplicaLogDirs", Min: 1, Max: 2, FirstFlexible: 2, Broker: true, Absent: severalDirs, MaxFrame: frameLarge},
+	{Key: 34, Name: "AlterReplicaLogDirs", Min: 1, Max: 2, FirstFlexible: 2, Broker: true, MaxFrame: frameLarge},
 	{Key: 35, Name: "DescribeLogDirs", Min: 1, Max: 5, FirstFlexible: 2, Broker: true, MaxFrame: frameLarge},
 	{Key: 36, Name: "SaslAuthenticate", Min: 0, Max: 2, FirstFlexible: 2, Broker: true, Controller: true, Absent: sasl, MaxFrame: frameSASL},
 	{Key: 37, Name: "CreatePartitions", Min: 0, Max: 3, FirstFlexible: 2, Broker: true, Controller: true, MaxFrame: frameLarge},
