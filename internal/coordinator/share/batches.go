@@ -35,7 +35,10 @@ func combine(a, b []batch, start int64) []batch {
 			}
 		}
 	}
-	if len(claims) < 2 {
+	switch len(claims) {
+	case 0:
+		return nil
+	case 1:
 		return claims
 	}
 	slices.SortFunc(claims, func(x, y batch) int { return cmp.Compare(x.FirstOffset, y.FirstOffset) })

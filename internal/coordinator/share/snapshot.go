@@ -54,6 +54,9 @@ type cold struct {
 func (m *Machine) snapshotCold(t *turn, enabled bool) {
 	c := &m.cold
 	old := func(e *entry) bool { return e != nil && t.now-e.written >= m.config.ColdInterval.Milliseconds() }
+	if len(c.keys) == 0 {
+		m.suspectTopics(t)
+	}
 	if len(c.keys) == 0 && enabled && !m.resting() {
 		for _, k := range m.sorted() {
 			if old(m.states[k]) {
@@ -136,20 +139,44 @@ type gone struct {
 	due    int64 // ms
 	topics map[schema.UUID]bool
 	keys   []Key // what the last look found and is not yet written
+
+	// suspects were not in the metadata at the last look for cold share partitions.
+	suspects map[schema.UUID]bool
+}
+
+// suspectTopics finds topics that were deleted while nobody was here to be told, or whose removal was lost with the last
+// coordinator. Metadata may lag behind, so a topic has to be missing twice.
+func (m *Machine) suspectTopics(t *turn) {
+	missing := map[schema.UUID]bool{}
+	for k := range m.states { // order does not matter: it is a set
+		if _, ok := t.Image.TopicByID(k.Topic); !ok {
+			missing[k.Topic] = true
+		}
+	}
+	for id := range missing { // each for itself
+		if m.gone.suspects[id] {
+			m.expectGone(id)
+			m.gone.due = t.now
+		}
+	}
+	m.gone.suspects = missing
+}
+
+// expectGone notes a topic that was deleted.
+func (m *Machine) expectGone(id schema.UUID) {
+	if m.gone.topics == nil {
+		m.gone.topics = map[schema.UUID]bool{}
+	}
+	m.gone.topics[id], m.gone.keys = true, nil
 }
 
 // retryGone is the pause before the next look for what could not be removed.
 const retryGone = 1000 // ms
 
 func (m *Machine) topicsDeleted(t *turn, r TopicsDeleted) {
-	g := &m.gone
-	if g.topics == nil {
-		g.topics = map[schema.UUID]bool{}
-	}
 	for _, id := range r.IDs {
-		g.topics[id] = true
+		m.expectGone(id)
 	}
-	g.keys = nil
 	m.dropGone(t)
 }
 
@@ -164,7 +191,7 @@ func (m *Machine) dropGone(t *turn) {
 		}
 	}
 	if len(g.keys) == 0 {
-		m.gone = gone{}
+		g.topics = nil
 		return
 	}
 	for len(g.keys) > 0 && !t.full(m) {
