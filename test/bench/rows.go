@@ -56,6 +56,17 @@ func rows() []row {
 		requestsRow("requests-16", "likewise, 16 connections", 0.4, one(16)),
 		requestsRow("requests-100", "likewise, 100 connections", 0.4, one(100)),
 		{"latency", "end to end, 1 KiB at 1,000 records/s, acks=all, linger 0", []string{"ms p50", "ms p99"}, []float64{0.4, 0.3}, latencyLeg},
+		transactionsRow("transactions-1", "transactions one after the other, a record of 1 KiB each", 1),
+		transactionsRow("transactions-10", "likewise, a record in each of 10 partitions", 10),
+		transactionsRow("transactions-100", "likewise, 100 partitions", 100),
+		transactionalBytesRow("transactions-bytes", "produce 1 KiB in transactions of 1 MiB, 16 partitions", 0.4),
+		commitsRow("commits", "commit 10 offsets a request, 16 groups on 16 connections", 16),
+		rebalanceRow("join-classic-10", "10 members join a classic group (Kafka's initial delay is 3 s)", 10, false),
+		rebalanceRow("join-classic-100", "likewise, 100 members", 100, false),
+		rebalanceRow("join-classic-1000", "likewise, 1,000 members", 1000, false),
+		rebalanceRow("join-consumer-10", "10 members join a consumer group (KIP-848)", 10, true),
+		rebalanceRow("join-consumer-100", "likewise, 100 members", 100, true),
+		rebalanceRow("join-consumer-1000", "likewise, 1,000 members", 1000, true),
 		{"start", "start of a formatted directory", []string{"ms to the first acknowledged record", "MiB RSS, idle for 3 s"}, []float64{0.06, 0.12}, startLeg},
 	}
 }
@@ -189,16 +200,20 @@ func measured(ctx context.Context, r row, b *broker, s settings) (f figure, err 
 var topics atomic.Int64
 
 func withTopic(ctx context.Context, b *broker, f func(topic string) error) error {
+	return withTopicOf(ctx, b, partitions, f)
+}
+
+func withTopicOf(ctx context.Context, b *broker, parts int32, f func(topic string) error) error {
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	admin, topic := kadm.NewClient(c), fmt.Sprintf("bench-%d", topics.Add(1))
-	if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+	if _, err := admin.CreateTopic(ctx, parts, 1, nil, topic); err != nil {
 		return err
 	}
-	if err := led(ctx, admin, topic); err != nil {
+	if err := led(ctx, admin, topic, int(parts)); err != nil {
 		return err
 	}
 	if err := f(topic); err != nil {
@@ -231,10 +246,10 @@ func trustHeaders(ctx context.Context, b *broker, topic string) error {
 }
 
 // led waits until a topic's partitions have their leader.
-func led(ctx context.Context, admin *kadm.Client, topic string) error {
+func led(ctx context.Context, admin *kadm.Client, topic string, parts int) error {
 	for range 1000 {
 		offsets, err := admin.ListEndOffsets(ctx, topic)
-		if err == nil && offsets.Error() == nil && len(offsets[topic]) == partitions {
+		if err == nil && offsets.Error() == nil && len(offsets[topic]) == parts {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -33,7 +33,7 @@ func startLeg(ctx context.Context, b *broker, _ int64) (f figure, err error) {
 		if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
 			return err
 		}
-		return led(ctx, admin, topic)
+		return led(ctx, admin, topic, partitions)
 	}()
 	x.stop()
 	if err != nil {
