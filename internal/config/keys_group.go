@@ -33,6 +33,8 @@ func groupKeys() []Key {
 			Doc: "Least heartbeat interval a consumer group may be configured with."},
 		{Name: "group.consumer.max.heartbeat.interval.ms", Type: Int, Default: "15000", rule: atLeast(1), Importance: Medium,
 			Doc: "Greatest heartbeat interval a consumer group may be configured with."},
+		{Name: "group.consumer.reconciling.heartbeat.interval.ms", Type: Int, Default: "500", rule: atLeast(0), Importance: Low,
+			Doc: "Heartbeat interval of a consumer group that changes or has just changed; 0 makes no difference, as in Kafka; Klamm's own key."},
 		{Name: "group.consumer.assignment.interval.ms", Type: Int, Default: "1000", rule: atLeast(0), Importance: Medium, Dynamic: ClusterWide,
 			Doc: "Least time between two computed assignments of one consumer group."},
 		{Name: "group.consumer.min.assignment.interval.ms", Type: Int, Default: "0", rule: atLeast(0), Importance: Medium,

@@ -31,7 +31,9 @@ func rows(t *testing.T, name string) [][]string {
 }
 
 // ours are the keys that Kafka does not have.
-var ours = map[string]bool{"log.produce.validation": true, "produce.validation": true}
+var ours = map[string]bool{
+	"log.produce.validation": true, "produce.validation": true, "group.consumer.reconciling.heartbeat.interval.ms": true,
+}
 
 type fact struct {
 	Scope, Name, Type, Default, Valid, Importance string

@@ -125,6 +125,7 @@ func groupConfig(v config.Values) group.Config {
 		HeartbeatInterval:         v.Duration("group.consumer.heartbeat.interval.ms"),
 		MinHeartbeatInterval:      v.Duration("group.consumer.min.heartbeat.interval.ms"),
 		MaxHeartbeatInterval:      v.Duration("group.consumer.max.heartbeat.interval.ms"),
+		ReconcilingHeartbeat:      v.Duration("group.consumer.reconciling.heartbeat.interval.ms"),
 		AssignmentInterval:        cmp.Or(v.Duration("group.consumer.assignment.interval.ms"), -1),
 		MinAssignmentInterval:     v.Duration("group.consumer.min.assignment.interval.ms"),
 		MaxAssignmentInterval:     v.Duration("group.consumer.max.assignment.interval.ms"),

@@ -85,11 +85,12 @@ func TestConsumerGroupConfig(t *testing.T) {
 		"group.consumer.heartbeat.interval.ms": "2000", "group.consumer.min.heartbeat.interval.ms": "1000", "group.consumer.max.heartbeat.interval.ms": "3000",
 		"group.consumer.assignment.interval.ms": "0", "group.consumer.min.assignment.interval.ms": "0", "group.consumer.max.assignment.interval.ms": "4000",
 		"group.consumer.max.size": "7", "group.consumer.assignors": "range", "group.consumer.migration.policy": "upgrade",
-		"group.consumer.regex.refresh.interval.ms": "11000",
+		"group.consumer.regex.refresh.interval.ms": "11000", "group.consumer.reconciling.heartbeat.interval.ms": "300",
 	})
 	want := of(nil)
 	want.ConsumerSessionTimeout, want.MinConsumerSessionTimeout, want.MaxConsumerSessionTimeout = 30*time.Second, 20*time.Second, 40*time.Second
 	want.HeartbeatInterval, want.MinHeartbeatInterval, want.MaxHeartbeatInterval = 2*time.Second, time.Second, 3*time.Second
+	want.ReconcilingHeartbeat = 300 * time.Millisecond
 	want.AssignmentInterval, want.MaxAssignmentInterval = -1, 4*time.Second // a negative one means none
 	want.ConsumerMaxSize, want.Assignors, want.MigrationPolicy, want.RegexRefreshInterval = 7, []string{"range"}, group.MigrateUp, 11*time.Second
 	if diff := cmp.Diff(want, got); diff != "" {

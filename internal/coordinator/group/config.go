@@ -38,8 +38,9 @@ type Config struct {
 	ConsumerSessionTimeout, MinConsumerSessionTimeout, MaxConsumerSessionTimeout time.Duration
 	HeartbeatInterval, MinHeartbeatInterval, MaxHeartbeatInterval                time.Duration
 	AssignmentInterval, MinAssignmentInterval, MaxAssignmentInterval             time.Duration
-	// ReconcilingHeartbeat is the heartbeat interval while a group is on its way to its target, if it is shorter than the
-	// other. Zero means that there is no difference, as in Kafka.
+	// ReconcilingHeartbeat is the heartbeat interval while a group is on its way to its target and for a while after a change,
+	// if it is shorter than the other (group.consumer.reconciling.heartbeat.interval.ms). Zero means that there is no
+	// difference, as in Kafka.
 	ReconcilingHeartbeat time.Duration
 	// ConsumerMaxSize is the number of members that a consumer group may have (group.consumer.max.size). Zero means no
 	// limit.

@@ -25,6 +25,8 @@ type consumer struct {
 	id    string
 	epoch int32
 	hash  int64 // of the metadata of the topics subscribed to, see topicHash
+	// movedAt is when the epoch was raised, in ms.
+	movedAt int64
 
 	members map[string]*consumerMember
 	static  map[string]string // instance id -> member id

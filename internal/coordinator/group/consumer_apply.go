@@ -9,7 +9,7 @@ import (
 )
 
 // applyConsumer takes in a record of a consumer group.
-func (m *Machine) applyConsumer(r machine.Record) error {
+func (m *Machine) applyConsumer(r machine.Record, pos machine.Position) error {
 	key, value, err := decodeConsumer(r)
 	if err != nil {
 		return err
@@ -24,8 +24,11 @@ func (m *Machine) applyConsumer(r machine.Record) error {
 	for _, member := range before {
 		m.stopClocks(id, member)
 	}
-	if _, ok := key.(*schema.ConsumerGroupMetadataKey); ok && value == nil {
-		delete(m.groups, id)
+	if _, ok := key.(*schema.ConsumerGroupMetadataKey); ok {
+		g.movedAt = pos.Timestamp
+		if value == nil {
+			delete(m.groups, id)
+		}
 	}
 	return nil
 }

@@ -202,13 +202,21 @@ func updateFrom(m *consumerMember, r *kmsg.ConsumerGroupHeartbeatRequest) {
 	}
 }
 
-// intervalFor is when the member shall come again. A member that waits for others, or that others wait for, may be
-// asked to come sooner (Config.ReconcilingHeartbeat).
+// soonerMembers is for how many members the shorter interval is meant: for twice as many it is twice as long, so that the
+// heartbeats of a group are no more than so many in it.
+const soonerMembers = 1000
+
+// intervalFor is when the member shall come again. A member that waits for others, or that others wait for, is asked to
+// come sooner (Config.ReconcilingHeartbeat). So are all for an interval after a change: members seldom come alone, and what one
+// has to give up for the next it hears at a heartbeat.
 func (m *Machine) intervalFor(t *turn, g *consumer, member *consumerMember, epoch, targetEpoch int32) int64 {
 	interval := m.heartbeatInterval(t, g.id)
-	sooner := m.config.ReconcilingHeartbeat.Milliseconds()
+	sooner := m.config.ReconcilingHeartbeat.Milliseconds() * int64(1+len(g.members)/soonerMembers)
 	if sooner <= 0 || sooner >= interval {
 		return interval
+	}
+	if epoch > g.epoch || t.now-g.movedAt < interval {
+		return sooner
 	}
 	others, settled := len(g.members)-g.away, g.settled[targetEpoch]
 	if old := g.members[member.id]; old != nil {

@@ -306,7 +306,7 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 		}
 		m.applyGroup(id, v)
 	case keyConsumerGroup, keyOldSubscription, keyConsumerMember, keyConsumerTarget, keyConsumerTargetOf, keyConsumerCurrent, keyConsumerExpression:
-		return m.applyConsumer(r)
+		return m.applyConsumer(r, pos)
 	case keyStreamsGroup, keyStreamsMember, keyStreamsTarget, keyStreamsTargetOf, keyStreamsCurrent, keyStreamsTopology:
 		return m.applyStreams(r)
 	case keyShareMember, keyShareGroup, keyShareTarget, keyShareTargetOf, keyShareCurrent, keyShareState:
