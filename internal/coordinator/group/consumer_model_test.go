@@ -545,15 +545,20 @@ func TestSimConsumerModel(t *testing.T) {
 	checkConsumerModel(t, map[string]string{"rapid.checks": n})
 }
 
-func checkConsumerModel(t *testing.T, flags map[string]string) {
+// setFlags sets flags of rapid for the time of the test.
+func setFlags(t *testing.T, flags map[string]string) {
 	for name, value := range flags {
 		f := flag.Lookup(name)
 		before := f.Value.String()
 		if err := f.Value.Set(value); err != nil {
 			t.Fatalf("-%s: %v", name, err)
 		}
-		defer f.Value.Set(before)
+		t.Cleanup(func() { _ = f.Value.Set(before) })
 	}
+}
+
+func checkConsumerModel(t *testing.T, flags map[string]string) {
+	setFlags(t, flags)
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &consumerModel{rt: rt, epochs: map[string]int32{}, members: map[string]int32{}}
 		m.harness = newHarness(rt, Config{AssignmentInterval: time.Duration(rapid.SampledFrom([]int{-1, 1000}).Draw(rt, "interval")) * time.Millisecond})

@@ -16,18 +16,19 @@ import (
 
 // harness drives a machine as its host does: decide, append, apply, reply. The log is a slice.
 type harness struct {
-	t     interface{ Fatalf(string, ...any) }
-	m     *Machine
-	now   time.Time
-	began time.Time
-	rand  *rand.Rand
-	log   []logged
-	open  map[machine.Token]machine.Command // callers that wait
-	token machine.Token
-	ticks int
-	fail  error // appends fail with this
-	image *metadata.Image
-	jobs  []machine.Job // that the machine gave and that have not come back
+	t       interface{ Fatalf(string, ...any) }
+	m       *Machine
+	now     time.Time
+	began   time.Time
+	rand    *rand.Rand
+	log     []logged
+	open    map[machine.Token]machine.Command // callers that wait
+	token   machine.Token
+	ticks   int
+	fail    error // appends fail with this
+	image   *metadata.Image
+	jobs    []machine.Job // that the machine gave and that have not come back
+	effects []any
 
 	refused map[machine.Token]bool // callers that were told of a failed append: what comes later goes nowhere
 	answers map[machine.Token]any
@@ -84,6 +85,10 @@ func (h *harness) step(cmd machine.Command) {
 		if err := h.m.Apply(r, pos); err != nil {
 			h.t.Fatalf("apply: %v", err)
 		}
+	}
+	h.effects = append(h.effects, res.Effects...)
+	for _, e := range res.Effects {
+		fmt.Fprintf(&h.out, "effect %s\n", effectText(e))
 	}
 	for _, r := range res.Replies {
 		h.reply(r.Token, r.Value)
@@ -196,6 +201,10 @@ func (h *harness) recordText(r machine.Record) string {
 			s += fmt.Sprintf(" expires=+%v", time.UnixMilli(v.ExpireTimestamp).Sub(h.began))
 		}
 		return s
+	}
+	switch kind {
+	case keyStreamsGroup, keyStreamsMember, keyStreamsTarget, keyStreamsTargetOf, keyStreamsCurrent, keyStreamsTopology:
+		return h.streamsRecordText(r)
 	}
 	if kind != keyGroupMetadata {
 		return h.consumerRecordText(r)
@@ -335,6 +344,10 @@ func (h *harness) responseText(value any) string {
 		s.WriteString(h.consumerText(r))
 	case *kmsg.ConsumerGroupDescribeResponse:
 		s.WriteString(h.consumerDescribeText(r))
+	case *kmsg.StreamsGroupHeartbeatResponse:
+		s.WriteString(h.streamsText(r))
+	case *kmsg.StreamsGroupDescribeResponse:
+		s.WriteString(h.streamsDescribeText(r))
 	case nil:
 		s.WriteString("done")
 	default:

@@ -127,6 +127,7 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 			InitialRebalanceDelay: a.duration("delay", 0), MaxSize: a.num("max-size", 0), MetadataMax: a.num("metadata-max", 0),
 			OffsetsRetention: a.duration("retention", 0), RetentionCheckInterval: a.duration("check", 0), ResultRecordsMax: a.num("records", 0),
 		}
+		a.streamsConfig(&c)
 		h.do(machine.Command{Body: SetConfig{c}})
 	case "advance":
 		v, err := time.ParseDuration(d.CmdArgs[0].Key)
@@ -161,6 +162,8 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		for _, job := range jobs {
 			h.do(machine.Command{Body: job()})
 		}
+	case "created":
+		h.do(machine.Command{Body: a.created()})
 	case "topics-deleted":
 		var deleted []Topic
 		for _, name := range a.list("topics") {
@@ -244,6 +247,9 @@ func (a args) request() kmsg.Request {
 		return r
 	}
 	if r := a.consumerRequest(group, version); r != nil {
+		return r
+	}
+	if r := a.streamsRequest(group, version); r != nil {
 		return r
 	}
 	return a.offsetRequest(group, version)
