@@ -1,6 +1,7 @@
 package logdir
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +210,9 @@ func (d *Dirs) resolveTwice() {
 	d.doubled = nil
 }
 
-// chosen is the one of two logs that the metadata knows, if it has all that the other one has.
+// chosen is the one of two logs that the metadata knows, if it has all that the other one has. If the other one goes on where it ends,
+// it is that one: either the move was not completed and the log took records where it was, or the log lost what was not flushed and
+// its copy did not.
 func (d *Dirs) chosen(k key, all []*entry) *entry {
 	dir, known := d.assignedTo(k.id, k.partition)
 	if !known || len(all) != 2 {
@@ -218,10 +221,37 @@ func (d *Dirs) chosen(k key, all []*entry) *entry {
 	if all[0].dir.meta.DirectoryID != dir {
 		all[0], all[1] = all[1], all[0]
 	}
-	if all[0].dir.meta.DirectoryID != dir || all[0].log.View().LogEnd < all[1].log.View().LogEnd {
+	if all[0].dir.meta.DirectoryID != dir {
 		return nil
 	}
-	return all[0]
+	if all[0].log.View().LogEnd >= all[1].log.View().LogEnd {
+		return all[0]
+	}
+	if continues(all[1].log, all[0].log) {
+		return all[1]
+	}
+	return nil
+}
+
+// continues says whether a log has the last batch of a shorter one, byte for byte, or that has none.
+func continues(long, short *storage.Log) bool {
+	v := short.View()
+	if v.LogEnd == v.LogStart {
+		return long.View().LogStart <= v.LogStart
+	}
+	var last [2][]byte
+	for i, l := range []*storage.Log{short, long} {
+		s, err := l.View().Read(v.LogEnd-1, 0, storage.LogEnd, true)
+		if err != nil {
+			return false
+		}
+		last[i], err = s.Bytes()
+		s.Release()
+		if err != nil || len(last[i]) == 0 {
+			return false
+		}
+	}
+	return bytes.Equal(last[0], last[1])
 }
 
 // outdated removes a log that has moved, as a deleted one.

@@ -417,6 +417,9 @@ func (d *Dirs) resumeOne(f foundFuture) error {
 	case id == schema.ZeroUUID, e != nil && (e.dir == f.dir || other != nil):
 		return d.discardFuture(future, f.dir, f.name)
 	case e != nil:
+		if err := future.Rejoin(e.log.View(), d.c.Now()); err != nil {
+			return errors.Join(err, future.Close(false))
+		}
 		d.follow(e, f.dir, future)
 		d.c.Logger.Info("a log goes on moving to another directory", "log", e.log.Dir(), "to", f.dir.path)
 		return nil

@@ -22,7 +22,7 @@ var ErrBehind = errors.New("the future log is too far behind")
 // *StorageError with its place in this log's files.
 func (l *Log) Copy(future *Log, limit int, now time.Time) (copied int, behind int64, err error) {
 	v := l.View()
-	if err := future.rejoin(v, now); err != nil {
+	if err := future.Rejoin(v, now); err != nil {
 		return 0, 0, err
 	}
 	end := future.View().LogEnd
@@ -41,7 +41,7 @@ func (l *Log) Copy(future *Log, limit int, now time.Time) (copied int, behind in
 		if err != nil {
 			return 0, 0, l.sliceError(slice, 0, err)
 		}
-		if _, err := future.AppendFollower(b, math.MaxInt32, now); err != nil {
+		if err := future.take(b, now); err != nil {
 			return 0, 0, l.sliceError(slice, soundBytes(b), err)
 		}
 	}
@@ -53,11 +53,34 @@ func (l *Log) Copy(future *Log, limit int, now time.Time) (copied int, behind in
 	return slice.Size, v.LogEnd - future.View().LogEnd, nil
 }
 
-// rejoin cuts a future log back to where it and the view have the same records: a follower may have truncated its log, and taken
-// other records since.
-func (l *Log) rejoin(v *View, now time.Time) error {
+// take appends a piece of the original to a future log. Before that begins a new segment, what is there is made durable: so a loss of
+// power leaves a copy without holes, which can be gone on with. In a compacted log nobody could tell a hole from what was removed.
+func (l *Log) take(b []byte, now time.Time) error {
+	s, _, err := survey(b, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	rolls := l.shouldRoll(&s, l.config.Load(), now)
+	l.mu.Unlock()
+	if rolls {
+		if err := l.Flush(l.View().LogEnd); err != nil {
+			return err
+		}
+	}
+	_, err = l.AppendFollower(b, math.MaxInt32, now)
+	return err
+}
+
+// Rejoin cuts a future log back to where it and a view of its original have the same records: a follower may have truncated its log,
+// and taken other records since. After a start it must be called before the original takes an append: a crash may have left the
+// copy of a record that the original lost, and another one would get its offset, in the same epoch perhaps.
+func (l *Log) Rejoin(v *View, now time.Time) error {
 	for {
 		mine := l.View()
+		if mine.LogStart > v.LogStart { // its beginning was lost
+			return l.TruncateFully(v.LogStart, now)
+		}
 		end := min(mine.LogEnd, v.LogEnd)
 		latest := mine.epochs.latest()
 		if common := min(latest, v.epochs.latest()); common != NoEpoch {
@@ -134,7 +157,7 @@ func (l *Log) MoveTo(m Move) (moved bool, err error) {
 	if err := l.copyTail(m); err != nil {
 		return false, err
 	}
-	if err := m.Future.settle(l); err != nil {
+	if err := m.Future.settle(l, m.Now); err != nil {
 		return false, err
 	}
 	if err := m.Ready(l.end); err != nil {
@@ -169,7 +192,7 @@ func (l *Log) copyTail(m Move) error {
 
 // settle makes a copy that is complete the same as its original in what its batches do not tell: epochs without records, producers
 // whose batches are gone; and makes all of it durable. The original is frozen by the holder of its files.
-func (l *Log) settle(original *Log) error {
+func (l *Log) settle(original *Log, now time.Time) error {
 	l.files.Lock()
 	l.mu.Lock()
 	if err := l.refuse(); err != nil {
@@ -192,6 +215,7 @@ func (l *Log) settle(original *Log) error {
 			p.snapshots = slices.Insert(p.snapshots, i, l.end)
 		}
 		p.lastSnap = l.end
+		err = l.roll(l.end, now) // a snapshot counts for a segment that begins with it
 	}
 	l.thaw()
 	l.files.Unlock()
