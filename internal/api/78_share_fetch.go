@@ -40,7 +40,7 @@ func (h *Handler) shareFetch(c *call, req *kmsg.ShareFetchRequest) server.Outcom
 		return c.shareFetchError(err)
 	}
 	r := share.Request{Group: *req.GroupID, Member: *req.MemberID, Epoch: req.ShareSessionEpoch, Connection: c.Conn.ID(), OnClose: c.Conn.OnClose}
-	acks := sharePartitions{}
+	acks := &sharePartitions{}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			tp := share.TopicPartition{ID: t.TopicID, Index: p.Partition}
@@ -65,7 +65,7 @@ func (h *Handler) shareFetch(c *call, req *kmsg.ShareFetchRequest) server.Outcom
 	if err != nil {
 		return c.shareFetchError(err)
 	}
-	f := &shareFetching{c: c, req: req, session: session, group: h.SharePartitions.Group(r.Group)}
+	f := &shareFetching{c: c, req: req, session: session, group: h.SharePartitions.Group(r.Group), acks: &sharePartitions{}}
 	both := newCountdown(2, f.reply)
 	if r.Acknowledgement {
 		f.acks = acks
@@ -107,7 +107,7 @@ type shareFetching struct {
 	req     *kmsg.ShareFetchRequest
 	session *share.Session
 	group   share.Group
-	acks    sharePartitions
+	acks    *sharePartitions
 	fetched []share.Fetched
 }
 
@@ -210,8 +210,19 @@ func (s *sharePartitions) each(f func(*sharePartition)) {
 	}
 }
 
+// keep forgets the others.
+func (s *sharePartitions) keep(which func(*sharePartition) bool) {
+	var rest sharePartitions
+	s.each(func(x *sharePartition) {
+		if which(x) {
+			*rest.of(x.TopicPartition) = *x
+		}
+	})
+	*s = rest
+}
+
 // encodeShareFetch builds the response by hand, so that records stay in their files.
-func (c *call) encodeShareFetch(s sharePartitions, lock time.Duration) wire.Response {
+func (c *call) encodeShareFetch(s *sharePartitions, lock time.Duration) wire.Response {
 	e := fetchEncoder{version: flexibleFetch}
 	e.b = wire.Begin(make([]byte, 0, 512), c.Header.Key, c.Header.Version, c.Header.CorrelationID)
 	e.int32(0) // throttle time

@@ -28,7 +28,7 @@ func (h *Handler) shareAcknowledge(c *call, req *kmsg.ShareAcknowledgeRequest) s
 		resp.ErrorCode = Code(err)
 		return c.reply(resp)
 	}
-	parts := sharePartitions{}
+	parts := &sharePartitions{}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			x := parts.of(share.TopicPartition{ID: t.TopicID, Index: p.Partition})
@@ -46,7 +46,7 @@ func (h *Handler) shareAcknowledge(c *call, req *kmsg.ShareAcknowledgeRequest) s
 	return server.Parked
 }
 
-func (h *Handler) acknowledged(c *call, req *kmsg.ShareAcknowledgeRequest, resp *kmsg.ShareAcknowledgeResponse, parts sharePartitions) {
+func (h *Handler) acknowledged(c *call, req *kmsg.ShareAcknowledgeRequest, resp *kmsg.ShareAcknowledgeResponse, parts *sharePartitions) {
 	resp.AcquisitionLockTimeoutMillis = int32(h.SharePartitions.Group(*req.GroupID).Lock.Milliseconds())
 	leaders := shareLeaders{h: h}
 	for _, id := range parts.topics {
@@ -72,16 +72,25 @@ func (h *Handler) acknowledged(c *call, req *kmsg.ShareAcknowledgeRequest, resp 
 }
 
 // acknowledge takes in what a member says of its records. The errors stand in parts when done is called.
-func (h *Handler) acknowledge(group, member string, parts sharePartitions, canRenew, renews bool, done func()) {
-	all := newCountdown(len(parts.index)+1, done)
-	image := h.Image()
+func (h *Handler) acknowledge(group, member string, parts *sharePartitions, canRenew, renews bool, done func()) {
+	image, asked := h.Image(), 0
 	parts.each(func(x *sharePartition) {
 		x.ackErr = sharePartitionIn(image, x.TopicPartition)
 		if x.ackErr != kerr.UnknownTopicID && !wellFormed(x.acks, canRenew, renews) {
 			x.ackErr = kerr.InvalidRequest
 		}
+		if x.ackErr == nil && len(x.acks) > 0 {
+			asked++
+		}
+	})
+	if asked == 0 { // as Kafka: what says nothing is answered only beside what says something
+		parts.keep(func(x *sharePartition) bool { return x.ackErr != nil })
+		done()
+		return
+	}
+	all := newCountdown(asked+1, done)
+	parts.each(func(x *sharePartition) {
 		if x.ackErr != nil || len(x.acks) == 0 {
-			all.done()
 			return
 		}
 		h.SharePartitions.Acknowledge(group, member, x.TopicPartition, x.acks, func(err error) {
