@@ -11,10 +11,9 @@ import (
 func (n *Node) groupEffect(partition int32, effect any) {
 	switch e := effect.(type) {
 	case group.AskShare:
-		n.tasks.do(func() {
-			n.askShare(e.Requests, func(answers []kmsg.Response) {
-				n.groups.Submit(partition, machine.Command{Body: group.ShareAnswered{Ask: e, Answers: answers}}, nil)
-			})
+		// At once, so that what is asked first of a share partition comes to it first: nothing here waits.
+		n.askShare(e.Requests, func(answers []kmsg.Response) {
+			n.groups.Submit(partition, machine.Command{Body: group.ShareAnswered{Ask: e, Answers: answers}}, nil)
 		})
 	case group.CreateInternalTopics:
 		n.tasks.do(func() { n.createInternalTopics(partition, e) })

@@ -109,7 +109,7 @@ func (n *Node) askShare(requests []kmsg.Request, done func([]kmsg.Response)) {
 			n.handler.ShareState(requests[i], func(resp kmsg.Response) {
 				answers[i] = resp
 				if left.Add(-1) == 0 {
-					n.tasks.do(func() { next(to) }) // not on the goroutine of a shard
+					next(to)
 				}
 			})
 		}

@@ -205,6 +205,8 @@ func (h *harness) recordText(r machine.Record) string {
 	switch kind {
 	case keyStreamsGroup, keyStreamsMember, keyStreamsTarget, keyStreamsTargetOf, keyStreamsCurrent, keyStreamsTopology:
 		return h.streamsRecordText(r)
+	case keyShareMember, keyShareGroup, keyShareTarget, keyShareTargetOf, keyShareCurrent, keyShareState:
+		return h.shareRecordText(r)
 	}
 	if kind != keyGroupMetadata {
 		return h.consumerRecordText(r)
@@ -351,6 +353,9 @@ func (h *harness) responseText(value any) string {
 	case nil:
 		s.WriteString("done")
 	default:
+		if text := h.shareText(value); text != "" {
+			return text
+		}
 		fmt.Fprintf(&s, "%v", r)
 	}
 	return s.String()

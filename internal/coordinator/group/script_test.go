@@ -128,6 +128,7 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 			OffsetsRetention: a.duration("retention", 0), RetentionCheckInterval: a.duration("check", 0), ResultRecordsMax: a.num("records", 0),
 		}
 		a.streamsConfig(&c)
+		c.Share = ShareConfig{MaxSize: a.num("share-max-size", 0), AssignmentInterval: a.duration("share-assignment", 0)}
 		h.do(machine.Command{Body: SetConfig{c}})
 	case "advance":
 		v, err := time.ParseDuration(d.CmdArgs[0].Key)
@@ -162,6 +163,12 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		for _, job := range jobs {
 			h.do(machine.Command{Body: job()})
 		}
+	case "share-answer":
+		if !h.answerShare(a.failing()) {
+			h.out.WriteString("nothing was asked\n")
+		}
+	case "share-partitions":
+		h.do(machine.Command{Body: SharePartitions{a.str("group", "g")}})
 	case "created":
 		h.do(machine.Command{Body: a.created()})
 	case "topics-deleted":
@@ -247,6 +254,9 @@ func (a args) request() kmsg.Request {
 		return r
 	}
 	if r := a.consumerRequest(group, version); r != nil {
+		return r
+	}
+	if r := a.shareRequest(group); r != nil {
 		return r
 	}
 	if r := a.streamsRequest(group, version); r != nil {

@@ -114,10 +114,12 @@ func (g *shareGroup) subscribes(topic string) bool { return g.byName[topic] > 0 
 func (g *shareGroup) expiry() (func(offset) int64, bool) { return nil, false }
 
 func (g *shareGroup) check(a access) error {
-	if a.verb != deleteGroup {
+	switch {
+	case a.verb == fetchOffsets: // there are none, as with a group that is not there
+		return nil
+	case a.verb != deleteGroup:
 		return refuse(kerr.GroupIDNotFound, "Group %s is not a consumer group.", g.id)
-	}
-	if len(g.members) > 0 {
+	case len(g.members) > 0:
 		return kerr.NonEmptyGroup
 	}
 	return nil

@@ -131,6 +131,9 @@ func (a args) created() any {
 }
 
 func effectText(e any) string {
+	if ask, ok := e.(AskShare); ok {
+		return askText(ask)
+	}
 	c, ok := e.(CreateInternalTopics)
 	if !ok {
 		return fmt.Sprintf("%T", e)
