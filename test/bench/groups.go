@@ -232,7 +232,7 @@ func commitsRow(name, title string, clients int) row {
 			run := func(n int64) error {
 				return each(clients, func(i int) error {
 					for range n / int64(clients) {
-						if err := all[i].commit(); err != nil {
+						if err := all[i].commit(10); err != nil {
 							return err
 						}
 					}
@@ -258,12 +258,12 @@ func commitsRow(name, title string, clients int) row {
 	}}
 }
 
-func (m *member) commit() error {
+func (m *member) commit(parts int) error {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Version, req.Group, req.Generation = 8, m.group, -1
 	t := kmsg.NewOffsetCommitRequestTopic()
 	t.Topic = m.topic
-	for i := range 10 {
+	for i := range parts {
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
 		p.Partition, p.Offset = int32(i), 1234
 		t.Partitions = append(t.Partitions, p)

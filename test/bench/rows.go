@@ -67,6 +67,8 @@ func rows() []row {
 		rebalanceRow("join-consumer-10", "10 members join a consumer group (KIP-848)", 10, true),
 		rebalanceRow("join-consumer-100", "likewise, 100 members", 100, true),
 		rebalanceRow("join-consumer-1000", "likewise, 1,000 members", 1000, true),
+		offsetsRow("offsets-1m", "start with a million offsets, of 1,000 groups", 1000, 1000, 0.4, 0.4),
+		offsetsRow("groups-10k", "start with 10,000 groups of 10 offsets", 10_000, 10, 0.4, 0.4),
 		{"start", "start of a formatted directory", []string{"ms to the first acknowledged record", "MiB RSS, idle for 3 s"}, []float64{0.06, 0.12}, startLeg},
 	}
 }
