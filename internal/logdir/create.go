@@ -14,15 +14,15 @@ import (
 
 // Create makes a log in a directory; its partition.metadata is durable when it returns. Where Move has asked for a directory
 // before there was a log, it is that one. A zero, reserved or unknown directory id means the one with the fewest logs among
-// those that are not cordoned; all, if all are. But while a directory is offline an unknown id may be its, and the log be there:
+// those that are not cordoned; all, if all are. Several may be made at once, but none twice. But while a directory is offline an unknown id may be its, and the log be there:
 // then nothing is created, and the error is ErrOffline. A log that is there already is given as it is.
 func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
 	p := partition{topic, index}
 	if !legal(topic) || index < 0 || topic == metadataTopic || len(p.String()) > nameMax || id == schema.ZeroUUID {
 		return nil, fmt.Errorf("create log: %q, partition %d, topic id %s name no log", topic, index, id)
 	}
-	d.changes.Lock()
-	defer d.changes.Unlock()
+	d.changes.RLock()
+	defer d.changes.RUnlock()
 	if d.phase != loaded {
 		return nil, ErrClosed
 	}
@@ -33,6 +33,7 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	if err != nil {
 		return nil, err
 	}
+	defer d.placed(dir, p)
 	// A line that an earlier log of this name left would be taken for this one's at the next start.
 	for k, c := range dir.checkpoints {
 		if c.mayHave(p) {
@@ -68,13 +69,16 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	return log, nil
 }
 
-// place chooses the directory of a new log.
+// place chooses the directory of a new log, and keeps the place until placed is called.
 func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, dir := range d.dirs {
 		if b := dir.broken[p]; b != nil && (b.id == id || b.id == schema.ZeroUUID) {
 			return nil, fmt.Errorf("log %s is offline: %w", p, b.err)
+		}
+		if dir.coming[p] {
+			return nil, fmt.Errorf("log %s in %s: it is being created", p, dir.path)
 		}
 	}
 	dir := d.byID[dirID]
@@ -98,7 +102,14 @@ func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
 	if b := dir.broken[p]; b != nil {
 		return nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
 	}
+	dir.coming[p] = true
 	return dir, nil
+}
+
+func (d *Dirs) placed(dir *directory, p partition) {
+	d.mu.Lock()
+	delete(dir.coming, p)
+	d.mu.Unlock()
 }
 
 // offline is the first error of a directory's disk.
@@ -132,7 +143,7 @@ func (d *Dirs) SetCordoned(paths []string) {
 }
 
 // count is how many logs a directory has. Dirs.mu is held.
-func (dir *directory) count() int { return len(dir.logs) + len(dir.broken) }
+func (dir *directory) count() int { return len(dir.logs) + len(dir.broken) + len(dir.coming) }
 
 // Delete takes a log away: it is renamed to its -delete name, durably, and removed after file.delete.delay.ms. One that
 // could not be opened is taken away, too. DETAILS 28.

@@ -34,7 +34,8 @@
 //
 // # Locks
 //
-// Dirs.changes serialises Create, Delete, Strays, Start, SetCleaner and Close, and is held during their I/O. Dirs.mu guards
+// Dirs.changes serialises Delete, Strays, Start, SetCleaner and Close, and is held during their I/O; any number of Creates share
+// it. Dirs.mu guards
 // the maps and is never held during I/O, nor while a log is asked. A checkpoint's own lock serialises its writers. Order:
 // changes, checkpoint, mu, a log's own. gravesMu, flushQueue.mu, cleaners.mu and asking, which is held while a disk is asked
 // for its room, are taken alone or under changes. Nothing here is taken by an append but, at a roll, flushQueue.mu for a

@@ -36,8 +36,9 @@ type Dirs struct {
 	byPath map[string]*directory
 	byID   map[schema.UUID]*directory
 
-	// changes serialises what adds or takes away logs, during their I/O. It is taken before mu. It guards:
-	changes sync.Mutex
+	// changes serialises what adds or takes away logs, during their I/O; those that only create one share it. It is taken
+	// before mu. It guards:
+	changes sync.RWMutex
 	phase   phase
 
 	mu     sync.RWMutex // guards the maps below and what directory says; never held during I/O

@@ -31,12 +31,13 @@ type directory struct {
 	// Guarded by Dirs.mu:
 	logs    map[partition]*entry
 	broken  map[partition]*broken // logs that could not be opened
+	coming  map[partition]bool    // logs that are being created
 	failed  error                 // the disk's first error: the directory is offline. One that Open found offline has no id and no checkpoints
 	unclean bool                  // Close leaves no marker
 }
 
 func newDirectory(path string) *directory {
-	return &directory{path: path, cleanEpoch: -1, logs: map[partition]*entry{}, broken: map[partition]*broken{}}
+	return &directory{path: path, cleanEpoch: -1, logs: map[partition]*entry{}, broken: map[partition]*broken{}, coming: map[partition]bool{}}
 }
 
 // Open locks the directories and reads what says whose they are and how they were left: .lock, meta.properties,

@@ -156,7 +156,7 @@ func (p *Partition) Log() *storage.Log {
 	return p.log
 }
 
-// become takes in the metadata. Apply calls it, one call at a time.
+// become takes in the metadata. Apply calls it, one call at a time for each partition.
 func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) error {
 	old := p.role.Load()
 	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil || p.failed}

@@ -265,6 +265,9 @@ func TestFailedEpochIsOffline(t *testing.T) {
 		c := b.client(FetchOptions{MinBytes: 1, Wait: time.Hour})
 		want(t, "parked", c.fetch(at("t", 0, 1)), "")
 		faults.Set(vfs.Schedule(vfs.Rule{Kind: vfs.OpSync, Times: -1, Err: syscall.EIO}))
+		if log := b.partition("t", 0).log; log.Flush(log.View().LogEnd) == nil {
+			t.Fatal("the disk did not fail")
+		}
 		d := b.delta(1, 0, self)
 		if err := b.set.Apply(d, d.Image(b.offset+1, 1)); err == nil {
 			t.Fatal("no error")

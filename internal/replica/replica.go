@@ -133,25 +133,29 @@ func (s *Set) Apply(d *metadata.Delta, image *metadata.Image) error {
 	for _, t := range changes.Deleted {
 		s.delete(t)
 	}
-	var first error
-	keep := func(err error) {
-		if err != nil && first == nil {
-			first = err
-		}
+	type change struct {
+		topic *metadata.Topic
+		index int32
+		err   error
 	}
+	var all []change
 	for _, c := range changes.Changed {
-		t, ok := image.TopicByID(c.ID)
-		if !ok {
-			continue
-		}
-		for _, index := range c.Partitions {
-			keep(s.place(t, index, now))
+		if t, ok := image.TopicByID(c.ID); ok {
+			for _, index := range c.Partitions {
+				all = append(all, change{topic: t, index: index})
+			}
 		}
 	}
-	return first
+	each(len(all), func(i int) { all[i].err = s.place(all[i].topic, all[i].index, now) })
+	for _, c := range all {
+		if c.err != nil {
+			return c.err
+		}
+	}
+	return nil
 }
 
-// place makes this node's replica of a partition what the metadata says.
+// place makes this node's replica of a partition what the metadata says. Several are placed at once.
 func (s *Set) place(t *metadata.Topic, index int32, now time.Time) error {
 	m := t.Partitions[index]
 	mine := false

@@ -49,7 +49,8 @@ type loader struct {
 	rec  Recovery
 	segs []*loading
 
-	ready int // the producers' state is that at the base of this segment, or behind the last one; -1: nothing loaded
+	unnamed bool // partition.metadata is missing
+	ready   int  // the producers' state is that at the base of this segment, or behind the last one; -1: nothing loaded
 }
 
 // loading is a segment on its way. Only the last one, and those that were read, have what active adds to a segment.
@@ -79,16 +80,29 @@ func (ld *loader) load() error {
 	if ld.l.epochs, err = readEpochs(ld.l.fs, filepath.Join(ld.l.Dir(), fileEpochs)); err != nil {
 		return ld.l.fileError(fileEpochs, err)
 	}
-	if strings.HasSuffix(ld.o.Dir, deleteDirSuffix) {
-		return ld.finish(ld.o.LogStartOffset)
+	start := ld.o.LogStartOffset
+	if !strings.HasSuffix(ld.o.Dir, deleteDirSuffix) {
+		if err := ld.recover(); err != nil {
+			return err
+		}
+		if start, err = ld.settleStart(); err != nil {
+			return err
+		}
 	}
-	if err := ld.recover(); err != nil {
-		return err
+	// The name of a new log's first segment is durable before that of the next one can be: a log begins where it began.
+	switch l := ld.l; {
+	case ld.unnamed:
+		if err := l.writePartitionFile(l.topicID); err != nil {
+			return err
+		}
+	case l.dirDirty:
+		if err := l.fs.SyncDir(l.Dir()); err != nil {
+			return l.fileError(".", err)
+		}
+	default:
+		return ld.finish(start)
 	}
-	start, err := ld.settleStart()
-	if err != nil {
-		return err
-	}
+	ld.l.dirDirty = false
 	return ld.finish(start)
 }
 
@@ -119,7 +133,8 @@ func (ld *loader) list() ([]string, error) {
 	return names, l.fileError(".", err)
 }
 
-// identify compares partition.metadata with the topic that the caller expects, and writes it if it is missing.
+// identify compares partition.metadata with the topic that the caller expects. A missing one is written at the end, when a
+// new log has its first segment.
 func (ld *loader) identify() error {
 	l := ld.l
 	have, err := readPartition(l.fs, filepath.Join(l.Dir(), filePartition))
@@ -129,10 +144,7 @@ func (ld *loader) identify() error {
 	want := ld.o.TopicID
 	switch {
 	case have == schema.ZeroUUID && want != schema.ZeroUUID:
-		if err := l.writePartitionFile(want); err != nil {
-			return err
-		}
-		have = want
+		ld.unnamed, have = true, want
 	case want != schema.ZeroUUID && have != want:
 		return &InconsistentTopicID{Dir: l.Dir(), Have: have, Want: want}
 	}

@@ -57,6 +57,8 @@ type Log struct {
 
 	epochs      epochs
 	epochsDirty bool
+	// epochBegun: the last epoch has no record yet, and stands in no file.
+	epochBegun bool
 
 	producers producers
 	staged    staged
@@ -283,8 +285,10 @@ func (l *Log) setHighWatermark(hw int64) {
 	l.publish()
 }
 
-// BecomeLeader begins a leader epoch: appends of older ones are refused from now on, and the epoch's start is made
-// durable. Asking again for the current epoch is fine.
+// BecomeLeader begins a leader epoch: appends of older ones are refused from now on. It costs no I/O: nothing depends on an
+// epoch without records, and where it has some, recovery finds it in them until a flush has written the epoch's start
+// before it moves the recovery point. So a node with many partitions is their leader at once. Asking again for the current epoch is
+// fine.
 func (l *Log) BecomeLeader(epoch int32) error {
 	l.mu.Lock()
 	if err := l.refuse(); err != nil {
@@ -296,20 +300,22 @@ func (l *Log) BecomeLeader(epoch int32) error {
 		return ErrFenced
 	}
 	l.epoch = epoch
-	l.assignEpoch(epoch, l.end)
+	if e, changed := l.epochs.assign(epoch, l.end); changed && epoch >= 0 {
+		l.epochs, l.epochBegun = e, true
+	}
 	l.publish()
 	l.mu.Unlock()
-	return l.writeEpochs()
+	return nil
 }
 
-// assignEpoch notes an epoch's start. mu is held, or the log frozen.
+// assignEpoch notes the epoch that a record at start has. mu is held, or the log frozen.
 func (l *Log) assignEpoch(epoch int32, start int64) {
 	if epoch < 0 {
 		return
 	}
 	e, changed := l.epochs.assign(epoch, start)
-	if changed {
-		l.epochs, l.epochsDirty = e, true
+	if changed || l.epochBegun {
+		l.epochs, l.epochsDirty, l.epochBegun = e, true, false
 	}
 }
 
