@@ -186,7 +186,8 @@ func TestCheckpointIntervals(t *testing.T) {
 		after(time.Second, first)
 		r.ops.Reset()
 		time.Sleep(time.Hour + 5*time.Second) // between the files' turns
-		if got := r.ops.Ops(); len(got) > 0 {
+		got := slices.DeleteFunc(r.ops.Ops(), func(op vfs.Op) bool { return op.Kind == vfs.OpStat }) // is the directory still there?
+		if len(got) > 0 {
 			t.Fatalf("nothing has changed, and yet: %v", got)
 		}
 		r.append(l, 2)

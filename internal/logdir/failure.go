@@ -3,6 +3,7 @@ package logdir
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 
 	"github.com/klamm-io/klamm/internal/schema"
@@ -103,6 +104,18 @@ func (d *Dirs) Abandon(id schema.UUID) {
 		_ = e.log.Close(false) // what the disk has of it, the next start finds out
 	}
 	d.c.Logger.Warn("the logs of a directory that failed are offline", "dir", dir.path, "logs", len(gone))
+}
+
+// probe looks whether the directories are still there: where nothing changes nothing is written, and nobody else would notice.
+func (d *Dirs) probe() {
+	for _, dir := range d.all {
+		if d.offline(dir) != nil {
+			continue
+		}
+		if _, err := d.c.FS.Stat(filepath.Join(dir.path, fileMeta)); fault(err) {
+			d.diskFailed(dir, fmt.Errorf("log directory %s: %w", dir.path, err))
+		}
+	}
 }
 
 // Failed says whether no log directory is left, or none for the metadata.

@@ -203,7 +203,7 @@ type task struct {
 
 func (d *Dirs) tasks() []*task {
 	return []*task{
-		{soon: true, every: func(i *Intervals) time.Duration { return i.HighWatermark }, run: func(time.Time) { d.checkpointAll(highWatermarks) }},
+		{soon: true, every: func(i *Intervals) time.Duration { return i.HighWatermark }, run: func(time.Time) { d.probe(); d.checkpointAll(highWatermarks) }},
 		{every: func(i *Intervals) time.Duration { return i.RecoveryCheckpoint }, run: func(time.Time) { d.checkpointAll(recoveryPoints) }},
 		{every: func(i *Intervals) time.Duration { return i.StartCheckpoint }, run: func(time.Time) { d.checkpointAll(startOffsets) }},
 		{soon: true, every: func(i *Intervals) time.Duration { return d.flushEvery(i) }, run: d.flushAged},

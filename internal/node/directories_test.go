@@ -105,11 +105,13 @@ func TestOneDirectoryFails(t *testing.T) {
 		"flush: EIO":      {vfs.OpSync, syscall.EIO, ".log"},
 		"checkpoint: EIO": {vfs.OpRename, syscall.EIO, "offset-checkpoint"},
 		"all: ENOENT":     {"", syscall.ENOENT, "/b"},
+		"it is gone":      {vfs.OpStat, syscall.ENOENT, "meta.properties"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			s.props["log.flush.offset.checkpoint.interval.ms"] = "10"
 			s.props["log.initial.task.delay.ms"] = "0"
+			s.props["replica.high.watermark.checkpoint.interval.ms"] = "20"
 			s.props["log.flush.interval.messages"] = "1"
 			s.up()
 			s.with(func(ctx context.Context, cl *kgo.Client) error {
@@ -121,7 +123,7 @@ func TestOneDirectoryFails(t *testing.T) {
 					return nil
 				})
 				err := cl.ProduceSync(ctx, &kgo.Record{Topic: topics[1], Value: []byte("lost")}).FirstErr()
-				if c.kind != vfs.OpRename && err == nil {
+				if c.kind != vfs.OpRename && c.kind != vfs.OpStat && err == nil {
 					return errors.New("a write that failed is acknowledged")
 				}
 				s.await(ctx, "the directory's error", func() bool { return s.directories(ctx)["/b"].ErrorCode == kerr.KafkaStorageError.Code })
