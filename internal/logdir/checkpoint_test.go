@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -185,7 +186,7 @@ func TestCheckpointIntervals(t *testing.T) {
 		first := [checkpointKinds]string{recoveryPoints: "0\n1\nt 0 4\n", startOffsets: "0\n1\nt 0 2\n", highWatermarks: "0\n1\nt 0 5\n"}
 		after(time.Second, first)
 		r.ops.Reset()
-		time.Sleep(time.Hour + 5*time.Second) // between the files' turns
+		time.Sleep(time.Hour + 5*time.Second)                                                        // between the files' turns
 		got := slices.DeleteFunc(r.ops.Ops(), func(op vfs.Op) bool { return op.Kind == vfs.OpStat }) // is the directory still there?
 		if len(got) > 0 {
 			t.Fatalf("nothing has changed, and yet: %v", got)
