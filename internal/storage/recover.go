@@ -60,10 +60,14 @@ func (ld *loader) recover() error {
 
 // breaks says whether the next segment does not continue one that was just read. A crash can lose the end of a sealed
 // segment at the boundary of a batch and keep the segment behind it, or bring back a segment that was removed. Where
-// compaction removes records, offsets may be missing rightly.
+// compaction removes records, offsets may be missing rightly; also in a log that is not compacted any more: below what its
+// cleaner's checkpoint says, or where offsets are missing inside of segments, which nothing else does.
 func (ld *loader) breaks(i int) bool {
 	s := ld.segs[i]
-	if i+1 == len(ld.segs) || ld.segs[i+1].base == s.end || ld.cfg.Compact && ld.segs[i+1].base > s.end {
+	if i+1 == len(ld.segs) || ld.segs[i+1].base == s.end {
+		return false
+	}
+	if next := ld.segs[i+1].base; next > s.end && (ld.cfg.Compact || ld.compacted || next <= ld.o.Cleaned) {
 		return false
 	}
 	ld.rec.Corruption = fail(s.log, s.active.size,
@@ -264,6 +268,7 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		if err != nil {
 			return err
 		}
+		ld.compacted = ld.compacted || b.BaseOffset() > next || b.Count() <= b.LastOffsetDelta()
 		if !s.canHold(b.LastOffset()) {
 			return fmt.Errorf("offset %d does not fit the segment that begins at %d", b.LastOffset(), s.base)
 		}

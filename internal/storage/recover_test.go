@@ -530,3 +530,55 @@ func TestFlushDue(t *testing.T) {
 	}
 	due(2*time.Hour, false)
 }
+
+// Apache's cleaner leaves gaps between segments. A topic that was compacted and is not any more keeps what is behind them, also
+// after an unclean stop: where its cleaner's checkpoint or the gaps inside of segments tell what they are. Without either the gap
+// is a loss.
+func TestGapsOfCompaction(t *testing.T) {
+	for name, c := range map[string]struct {
+		inside  bool // a gap inside of a segment, too
+		cleaned int64
+		config  Config
+		end     int64
+	}{
+		"compacted now":             {config: Config{Compact: true}, end: 30},
+		"compacted once":            {cleaned: 20, end: 30},
+		"compacted up to there":     {cleaned: 19, end: 5},
+		"with gaps inside":          {inside: true, end: 30},
+		"never compacted: it broke": {end: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, o := memory(t)
+			l, _ := open(t, o)
+			follow := func(first int64, n int) {
+				t.Helper()
+				b := records(n, t0.UnixMilli(), 10)
+				b.SetBaseOffset(first)
+				if _, err := l.AppendFollower(b, 0, t0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			follow(0, 3)
+			if c.inside {
+				follow(4, 1)
+			} else {
+				follow(3, 2)
+			}
+			l.files.Lock()
+			if err := errors.Join(l.freeze(), l.roll(20, t0)); err != nil {
+				t.Fatal(err)
+			}
+			l.thaw()
+			l.files.Unlock()
+			follow(20, 10)
+			if err := l.Close(false); err != nil {
+				t.Fatal(err)
+			}
+			o.Config, o.Cleaned = c.config, c.cleaned
+			l, rec := open(t, o)
+			if end := l.View().LogEnd; end != c.end || (rec.Corruption != nil) != (c.end == 5) {
+				t.Fatalf("end %d, want %d: %+v", end, c.end, rec)
+			}
+		})
+	}
+}
