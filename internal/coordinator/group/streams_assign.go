@@ -36,6 +36,9 @@ type taskSubtopology struct {
 //
 // Members and processes that are equal are taken in the order of their ids.
 func assignSticky(s *taskSpec) []tasks {
+	if len(s.members) == 0 {
+		return nil
+	}
 	a := newStickyAssignment(s)
 	a.assignActive()
 	if s.standbys > 0 {
