@@ -38,6 +38,7 @@ type Machine struct {
 	resolving map[string]int64
 	newTopics int64
 
+	attempts shareAttempts
 	// creating holds the internal topics of streams groups that were asked for, or could not be created.
 	creating map[string]creation
 }
@@ -48,7 +49,7 @@ var _ machine.Machine[machine.Record] = (*Machine)(nil)
 func New(c Config) *Machine {
 	m := &Machine{
 		config: c.withDefaults(), groups: map[string]group{}, offsets: newOffsets(),
-		clocks: map[clockKey]*timer{}, hashes: map[string]hashedTopic{}, resolving: map[string]int64{},
+		attempts: shareAttempts{}, clocks: map[clockKey]*timer{}, hashes: map[string]hashedTopic{}, resolving: map[string]int64{},
 		creating: map[string]creation{},
 	}
 	m.sweep.timer.kind = sweepIsDue

@@ -34,6 +34,7 @@ func (m *Machine) applyShare(r machine.Record, pos machine.Position) error {
 		}
 		m.stopGroup(id)
 		delete(m.groups, id)
+		delete(m.attempts, id)
 	case *schema.ShareGroupMemberMetadataKey:
 		if v, ok := value.(*schema.ShareGroupMemberMetadataValue); ok {
 			n := *g.memberOrNew(k.MemberID)

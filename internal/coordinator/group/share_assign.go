@@ -3,6 +3,7 @@ package group
 import (
 	"slices"
 
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
@@ -25,20 +26,8 @@ func (m *Machine) shareTarget(t *turn, g *shareGroup, epoch int32, updated *shar
 		}
 		list[i] = sharer{subscribed: topicIDs(t.Image, member.topics), current: g.targets[id]}
 	}
-	var assignable assignment
-	if g.state != nil {
-		for _, id := range g.state.initialized.ids() {
-			if topic, ok := t.Image.TopicByID(id); ok {
-				tp := topicPartitions{topic: id, partitions: g.state.initialized[id].partitions}
-				if n := slices.IndexFunc(tp.partitions, func(p int32) bool { return int(p) >= len(topic.Partitions) }); n >= 0 {
-					tp.partitions = tp.partitions[:n]
-				}
-				assignable = append(assignable, tp)
-			}
-		}
-	}
 	var own assignment
-	for i, target := range assignShares(list, assignable) {
+	for i, target := range assignShares(list, g.assignable(t.Image)) {
 		if ids[i] == updated.id {
 			own = target
 		}
@@ -50,9 +39,29 @@ func (m *Machine) shareTarget(t *turn, g *shareGroup, epoch int32, updated *shar
 	return epoch, own
 }
 
-// unassigned says that there is something initialized and subscribed to that the target does not have, or the other way round.
-func (g *shareGroup) unassigned() bool {
-	if g.state == nil || len(g.state.initialized) == 0 || len(g.byName) == 0 {
+// assignable are the share partitions that are initialized. Topics that were deleted may be among those for a while.
+func (g *shareGroup) assignable(image *metadata.Image) assignment {
+	if g.state == nil {
+		return nil
+	}
+	var a assignment
+	for _, id := range g.state.initialized.ids() {
+		topic, ok := image.TopicByID(id)
+		if !ok {
+			continue
+		}
+		n, _ := slices.BinarySearch(g.state.initialized[id].partitions, int32(len(topic.Partitions)))
+		if n > 0 {
+			a = append(a, topicPartitions{topic: id, partitions: g.state.initialized[id].partitions[:n]})
+		}
+	}
+	return a
+}
+
+// unassigned says that of a topic that is subscribed to the target does not have just what is assignable.
+func (g *shareGroup) unassigned(image *metadata.Image) bool {
+	assignable := g.assignable(image)
+	if len(assignable) == 0 || len(g.byName) == 0 {
 		return false
 	}
 	has := assignmentBuilder{}
@@ -63,16 +72,15 @@ func (g *shareGroup) unassigned() bool {
 			}
 		}
 	}
-	for _, id := range g.state.initialized.ids() {
-		topic := g.state.initialized[id]
-		if g.byName[topic.name] == 0 {
+	for _, tp := range assignable {
+		if topic, ok := image.TopicByID(tp.topic); !ok || g.byName[topic.Name] == 0 {
 			continue
 		}
-		if len(has[id]) != len(topic.partitions) {
+		if len(has[tp.topic]) != len(tp.partitions) {
 			return true
 		}
-		for _, p := range topic.partitions {
-			if _, ok := has[id][p]; !ok {
+		for _, p := range tp.partitions {
+			if _, ok := has[tp.topic][p]; !ok {
 				return true
 			}
 		}

@@ -108,7 +108,7 @@ func (m *Machine) shareBeat(t *turn, r *kmsg.ShareGroupHeartbeatRequest, answer 
 		t.write(shareMemberRecord(g.id, &updated))
 		bump = !slices.Equal(updated.topics, member.topics)
 	}
-	if g.targetEpoch >= g.epoch && g.unassigned() {
+	if g.targetEpoch >= g.epoch && g.unassigned(t.Image) {
 		bump = true
 	}
 	epoch, subscribed, bumped := m.refreshShare(t, g, bump, member, &updated)

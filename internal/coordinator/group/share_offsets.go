@@ -36,6 +36,7 @@ func (m *Machine) alterShareOffsets(t *turn, r *kmsg.AlterShareGroupOffsetsReque
 	}
 	answer := &kmsg.AlterShareGroupOffsetsResponse{Version: r.Version}
 	next := g.state.changed()
+	try := &attempt{t.now}
 	var asks []kmsg.Request
 	for i := range r.Topics {
 		in := &r.Topics[i]
@@ -50,6 +51,7 @@ func (m *Machine) alterShareOffsets(t *turn, r *kmsg.AlterShareGroupOffsetsReque
 				po.ErrorCode, po.ErrorMessage = unknownPartition()
 			} else {
 				next.initializing.add(topic.ID, topic.Name, p.Partition)
+				m.attempts.begin(g.id, try, sharePartition{topic.ID, p.Partition})
 				delete(next.deleting, topic.ID)
 				asks = append(asks, initializeRequest(g.id, g.epoch, topic.ID, p.Partition, p.StartOffset))
 			}
@@ -62,7 +64,7 @@ func (m *Machine) alterShareOffsets(t *turn, r *kmsg.AlterShareGroupOffsetsReque
 		return
 	}
 	t.write(shareStateRecord(g.id, next))
-	t.ask(asks, altering{g.id, t.cmd.Token, answer})
+	t.ask(asks, altering{g.id, try, t.cmd.Token, answer})
 }
 
 func (m *Machine) altered(t *turn, p altering, results []shareResult) {
@@ -81,7 +83,7 @@ func (m *Machine) altered(t *turn, p altering, results []shareResult) {
 			}
 		}
 	}
-	m.shareInitialized(t, p.group, results)
+	m.shareInitialized(t, p.group, p.attempt, results)
 	t.reply(p.token, p.answer)
 }
 
@@ -131,7 +133,12 @@ func (m *Machine) deleteShareOffsets(t *turn, r *kmsg.DeleteShareGroupOffsetsReq
 			})
 			continue
 		}
+		// What is being begun right now was asked for before, so it is deleted with the rest.
+		next.initialized.add(topic.ID, topic.Name, partitions...)
+		next.initialized.add(topic.ID, topic.Name, next.initializing[topic.ID].partitions...)
+		partitions = next.initialized[topic.ID].partitions
 		delete(next.initialized, topic.ID)
+		delete(next.initializing, topic.ID)
 		next.deleting[topic.ID] = topic.Name
 		asks = append(asks, deleteRequests(g.id, topic.ID, partitions)...)
 	}
@@ -229,12 +236,20 @@ func (m *Machine) deleteShares(t *turn, r *kmsg.DeleteGroupsRequest) bool {
 	return len(asks) > 0
 }
 
-// deletedShares deletes the groups, but for those whose state could not be deleted.
+// deletedShares deletes the groups, but for those whose state could not be deleted. Where more state was begun meanwhile,
+// that has to go first, so the client is asked to come again: it would be left behind, and fence a later group of the same
+// name by its epoch.
 func (m *Machine) deletedShares(t *turn, p deletingGroups, results []shareResult) {
 	failed := map[string]int16{}
 	for _, r := range byTopic(t, results) {
 		if r.code != 0 {
 			failed[r.group] = r.code
+		}
+	}
+	for _, id := range p.request.Groups {
+		g, ok := m.groups[id].(*shareGroup)
+		if ok && failed[id] == 0 && len(g.members) == 0 && g.state != nil && len(g.state.initializing)+len(g.state.initialized) > 0 {
+			failed[id] = kerr.CoordinatorLoadInProgress.Code
 		}
 	}
 	t.reply(p.token, m.deleteAll(t, p.request, failed))

@@ -28,11 +28,15 @@ type sharePurpose interface{ groups() []string }
 
 type (
 	// initializing is a heartbeat's: nobody waits for it.
-	initializing struct{ group string }
-	altering     struct {
-		group  string
-		token  machine.Token
-		answer *kmsg.AlterShareGroupOffsetsResponse
+	initializing struct {
+		group   string
+		attempt *attempt
+	}
+	altering struct {
+		group   string
+		attempt *attempt
+		token   machine.Token
+		answer  *kmsg.AlterShareGroupOffsetsResponse
 	}
 	deletingOffsets struct {
 		group  string
@@ -58,7 +62,7 @@ func (m *Machine) shareAnswered(t *turn, r ShareAnswered) {
 	}
 	switch p := r.Ask.purpose.(type) {
 	case initializing:
-		m.shareInitialized(t, p.group, results)
+		m.shareInitialized(t, p.group, p.attempt, results)
 	case altering:
 		m.altered(t, p, results)
 	case deletingOffsets:
@@ -66,6 +70,7 @@ func (m *Machine) shareAnswered(t *turn, r ShareAnswered) {
 	case deletingGroups:
 		m.deletedShares(t, p, results)
 	}
+	t.answer(nil)
 }
 
 // shareResult is what a share coordinator said of one share partition.
@@ -111,6 +116,31 @@ func deleteRequests(group string, topic schema.UUID, partitions []int32) []kmsg.
 	return out
 }
 
+// attempt is one question that asks for share partitions to be begun. Only the answer to the last one about a share partition
+// counts: between it and an earlier one the state may have been deleted, and the answer to the earlier one would call it begun.
+type attempt struct{ at int64 } // ms
+
+// shareAttempts are the last attempts, by group. They are soft: what is lost with a coordinator is asked for again.
+type shareAttempts map[string]map[sharePartition]*attempt
+
+func (a shareAttempts) begin(group string, by *attempt, p sharePartition) {
+	if a[group] == nil {
+		a[group] = map[sharePartition]*attempt{}
+	}
+	a[group][p] = by
+}
+
+// end says whether the attempt is the last about the share partition, and forgets it then.
+func (a shareAttempts) end(group string, by *attempt, p sharePartition) bool {
+	if a[group][p] != by {
+		return false
+	}
+	if delete(a[group], p); len(a[group]) == 0 {
+		delete(a, group)
+	}
+	return true
+}
+
 // noStart leaves it to the leader where a share partition begins.
 const noStart = -1
 
@@ -120,6 +150,7 @@ func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []
 	next := g.state.changed()
 	stale := g.state == nil || t.now-g.state.at >= m.config.Share.InitializeRetry.Milliseconds()
 	var asks []kmsg.Request
+	try := &attempt{t.now}
 	for _, name := range topics {
 		topic, ok := t.Image.Topic(name)
 		if !ok {
@@ -130,6 +161,7 @@ func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []
 				continue
 			}
 			next.initializing.add(topic.ID, name, p)
+			m.attempts.begin(g.id, try, sharePartition{topic.ID, p})
 			asks = append(asks, initializeRequest(g.id, epoch, topic.ID, p, noStart))
 		}
 		if _, ok := next.initializing[topic.ID]; ok {
@@ -138,7 +170,7 @@ func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []
 	}
 	if len(asks) > 0 {
 		t.write(shareStateRecord(g.id, next))
-		t.ask(asks, initializing{g.id})
+		t.ask(asks, initializing{g.id, try})
 	}
 }
 
@@ -148,17 +180,19 @@ func (t *turn) ask(requests []kmsg.Request, purpose sharePurpose) {
 
 // shareInitialized takes in which share partitions have state now. Those that failed are forgotten, and asked for again by
 // the next heartbeat.
-func (m *Machine) shareInitialized(t *turn, group string, results []shareResult) {
+func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results []shareResult) {
 	g, ok := m.groups[group].(*shareGroup)
 	if !ok || g.state == nil {
 		return // the group was deleted meanwhile
 	}
-	next := g.state.changed()
+	next, changed := g.state.changed(), false
 	for _, r := range results {
 		name := next.initializing[r.topic].name
-		if !slices.Contains(next.initializing[r.topic].partitions, r.partition) {
-			continue // the topic was deleted meanwhile, or somebody else has heard the same
+		last := m.attempts.end(group, by, sharePartition{r.topic, r.partition})
+		if !last || !slices.Contains(next.initializing[r.topic].partitions, r.partition) {
+			continue // there was another attempt, or it was deleted meanwhile
 		}
+		changed = true
 		next.initializing.remove(r.topic, r.partition)
 		if r.code == 0 {
 			next.initialized.add(r.topic, name, r.partition)
@@ -167,7 +201,9 @@ func (m *Machine) shareInitialized(t *turn, group string, results []shareResult)
 		t.event("group.share.initialize.failed", machine.Attr{Key: "group", Value: group}, machine.Attr{Key: "topic", Value: name},
 			machine.Attr{Key: "partition", Value: r.partition}, machine.Attr{Key: "error", Value: kerr.ErrorForCode(r.code)})
 	}
-	t.write(shareStateRecord(group, next))
+	if changed {
+		t.write(shareStateRecord(group, next))
+	}
 }
 
 // forgetTopics takes deleted topics out of a share group's state; the share coordinators forget theirs by themselves. It is
