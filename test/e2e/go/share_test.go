@@ -257,9 +257,10 @@ func TestShareKillsJava(t *testing.T) {
 	seen, done := map[spot]bool{}, map[spot]bool{}
 	var faults []string
 	go func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 16<<20)
+		for lines.Scan() {
 			var v verifiable
-			lines.Buffer(nil, 16<<20)
 			if json.Unmarshal(lines.Bytes(), &v) != nil {
 				continue
 			}
