@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -93,6 +94,7 @@ func start(ctx context.Context, file string, overrides []string, level string) e
 	}
 	logger.Info("Klamm is ready", "bootstrap", strings.Join(n.Bootstrap(), ","), "node", c.NodeID, "cluster", n.ClusterID(),
 		"data", strings.Join(c.LogDirs, ","), "version", version, "took", time.Since(began).Round(time.Millisecond))
+	debug.FreeOSMemory() // a start with many partitions leaves more garbage than it keeps, and an idle node does not collect it
 	var failure error
 	select {
 	case <-ctx.Done():

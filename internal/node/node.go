@@ -84,8 +84,9 @@ type Node struct {
 	places       atomic.Pointer[lifecycle.Assignments]
 	faults       tasks // directories that failed
 
-	values  atomic.Pointer[config.Values]
-	layered atomic.Pointer[config.Layers]
+	values        atomic.Pointer[config.Values]
+	layered       atomic.Pointer[config.Layers]
+	topicDefaults atomic.Pointer[topicDefaults]
 	// groupValues are what groups begin with, kept with the settings that they were made from.
 	groupValues atomic.Pointer[groupDefaults]
 	bound       []bound
@@ -272,7 +273,7 @@ func (n *Node) open(ctx context.Context) error {
 
 func (n *Node) controllerOptions(v config.Values) controller.Options {
 	o := controller.Options{
-		NodeID: n.config.NodeID, ClusterID: n.cluster, Voters: []int32{n.config.NodeID}, Configs: definitions{n.config},
+		NodeID: n.config.NodeID, ClusterID: n.cluster, Voters: []int32{n.config.NodeID}, Configs: define(n.config),
 		DefaultPartitions: int32(v.Int("num.partitions")), DefaultReplicationFactor: int16(v.Int("default.replication.factor")),
 		DisableTopicDeletion: !v.Bool("delete.topic.enable"), SessionTimeout: v.Duration("broker.session.timeout.ms"),
 		MaxIdle: v.Duration("metadata.max.idle.interval.ms"), UncleanElectionCheck: v.Duration("unclean.leader.election.interval.ms"),

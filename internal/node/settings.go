@@ -60,19 +60,34 @@ func endless(d time.Duration) time.Duration {
 	return d
 }
 
-// topicValues resolves a topic's values over the broker's.
-func topicValues(broker config.Values, image *metadata.Image, topic string) config.Values {
-	v, err := broker.TopicDefaults().With(image.Config(metadata.TopicConfig, topic))
-	if err != nil { // stored values were validated when they were written
-		return broker.TopicDefaults()
-	}
-	return v
+// topicDefaults is what topics have that override nothing, made of the broker's values. A node has many such.
+type topicDefaults struct {
+	broker *config.Values
+	values config.Values
+	config replica.TopicConfig
 }
 
 func (n *Node) topicConfig(topic string) replica.TopicConfig {
-	v := topicValues(n.settings(), n.image(), topic)
+	broker, d := n.values.Load(), n.topicDefaults.Load()
+	if d == nil || d.broker != broker {
+		d = &topicDefaults{broker: broker, values: broker.TopicDefaults()}
+		d.config = d.of(d.values)
+		n.topicDefaults.Store(d)
+	}
+	own := n.image().Config(metadata.TopicConfig, topic)
+	if len(own) == 0 {
+		return d.config
+	}
+	v, err := d.values.With(own)
+	if err != nil { // stored values were validated when they were written
+		return d.config
+	}
+	return d.of(v)
+}
+
+func (d *topicDefaults) of(v config.Values) replica.TopicConfig {
 	c := logConfig(v)
-	c.VerifyTransactions = n.settings().Bool("transaction.partition.verification.enable")
+	c.VerifyTransactions = d.broker.Bool("transaction.partition.verification.enable")
 	return replica.TopicConfig{Log: c, MinISR: v.Int("min.insync.replicas")}
 }
 
@@ -152,7 +167,13 @@ func migrationPolicy(s string) group.MigrationPolicy {
 // definitions tells the controller about configurations (controller.Configs). It knows what the node was started with;
 // dynamic values are in the controller's own image.
 type definitions struct {
-	node config.Node
+	node   config.Node
+	static config.Values // of a topic that overrides nothing, where nothing is dynamic
+}
+
+func define(c config.Node) definitions {
+	v, _ := c.Layers(nil, nil).Topic(nil) // without dynamic values there is no error
+	return definitions{c, v}
 }
 
 // Resource types.
@@ -226,11 +247,7 @@ func (d definitions) Default(t int8, key string) (string, bool) {
 
 // Static implements controller.Configs.
 func (d definitions) Static(key string) string {
-	v, err := d.node.Layers(nil, nil).Topic(nil)
-	if err != nil {
-		return ""
-	}
-	text, _ := v.Text(key)
+	text, _ := d.static.Text(key)
 	return text
 }
 

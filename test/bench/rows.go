@@ -23,6 +23,9 @@ type row struct {
 	leg   func(ctx context.Context, b *broker, n int64) (figure, error)
 }
 
+// asked are rows that take minutes, and are measured only when --rows names them.
+var asked = map[string]bool{"partitions-10k": true, "partitions-50k": true}
+
 const (
 	perGiB     = "CPU-s/GiB"
 	perMillion = "CPU-s/M requests"
@@ -69,6 +72,8 @@ func rows() []row {
 		rebalanceRow("join-consumer-1000", "likewise, 1,000 members", 1000, true),
 		offsetsRow("offsets-1m", "start with a million offsets, of 1,000 groups", 1000, 1000, 0.4, 0.4),
 		offsetsRow("groups-10k", "start with 10,000 groups of 10 offsets", 10_000, 10, 0.4, 0.4),
+		partitionsRow("partitions-10k", "10,000 partitions in 1,000 topics", 1000, 10, 0.33, 0.15, 0.3),
+		partitionsRow("partitions-50k", "50,000 partitions in 1,000 topics", 1000, 50, 0.33, 0.15, 0.3),
 		{"start", "start of a formatted directory", []string{"ms to the first acknowledged record", "MiB RSS, idle for 3 s"}, []float64{0.06, 0.12}, startLeg},
 	}
 }
