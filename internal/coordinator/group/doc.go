@@ -6,11 +6,11 @@
 //
 // A command's Body is a kmsg request, its answer the kmsg response of the same version:
 //
-//	ConsumerGroupHeartbeat                                  one group
+//	ConsumerGroupHeartbeat, StreamsGroupHeartbeat           one group
 //	JoinGroup, SyncGroup, Heartbeat, LeaveGroup             one group
 //	OffsetCommit, OffsetDelete, TxnOffsetCommit             one group
 //	OffsetFetch, DescribeGroups, ConsumerGroupDescribe,
-//	DeleteGroups                                            the groups named, all of them of this partition
+//	StreamsGroupDescribe, DeleteGroups                      the groups named, all of them of this partition
 //	ListGroups                                              the groups of this partition
 //
 // Whoever routes requests sends those that name several groups split: each partition's machine gets a
@@ -18,7 +18,8 @@
 // of a request names topics by id only, Topic and TopicID are both filled in before the request comes here.
 //
 // Other bodies are machine.Tick, machine.Marker (a transaction that committed offsets has ended; answered with an
-// error value, nil for success), TopicsChanged (answered with nil) and SetConfig (answered with nil).
+// error value, nil for success), TopicsChanged, InternalTopicsCreated and SetConfig (answered with nil). An effect is
+// CreateInternalTopics.
 //
 // # State
 //
@@ -58,6 +59,15 @@
 // Both kinds change into each other while members work: migrate.go says when, and classic_member.go how members of the
 // classic protocol live in a consumer group.
 //
+// In streams groups (KIP-1071) members are threads of a Kafka Streams application. The coordinator knows its topology,
+// works out how many partitions internal topics need, has them created, and assigns tasks: active ones, which belong to
+// one member, and standbys, which belong to another process than the active one. Epochs and steps are those of consumer
+// groups; while the topology does not fit the topics the group is NotReady and nobody has tasks. The files: streams.go
+// (state, checks), streams_apply.go, streams_records.go, streams_heartbeat.go, streams_check.go and streams_leave.go (the
+// API), streams_topology.go and streams_configure.go (topologies), streams_create.go (internal topics),
+// streams_assign.go and streams_target.go (targets), streams_reconcile.go (a member's next step). An empty classic group
+// becomes a streams group and the other way round; groups with members never do.
+//
 // A group also exists when there are only offsets committed for it (a "simple" group); it is a classic group in state
 // Empty without a protocol type.
 //
@@ -76,6 +86,14 @@
 //	key 7 ConsumerGroupTargetAssignmentMember(group, member)      target
 //	key 8 ConsumerGroupCurrentMemberAssignment(group, member)     epochs and partitions
 //	key 16 ConsumerGroupRegularExpression(group, expression)      topics that it matched
+//
+//	of streams groups, all with value 0:
+//	key 17 StreamsGroupMetadata(group)                            epoch, hash of the topics' metadata, validated topology, settings
+//	key 19 StreamsGroupMemberMetadata(group, member)              what the member says of itself
+//	key 20 StreamsGroupTargetAssignmentMetadata(group)            epoch of the target
+//	key 21 StreamsGroupTargetAssignmentMember(group, member)      target
+//	key 22 StreamsGroupCurrentMemberAssignment(group, member)     epochs and tasks
+//	key 23 StreamsGroupTopology(group)                            the topology
 //
 // Key 0 is OffsetCommit's older form and is read. A null value removes. Offsets written inside a transaction are kept
 // aside until its marker comes. Key 4, written before Kafka 4.1, is removed. Records of other kinds of groups are
