@@ -35,7 +35,7 @@ type settings struct {
 func main() {
 	var s settings
 	flag.IntVar(&s.pairs, "pairs", 5, "pairs of legs for each row")
-	flag.StringVar(&s.rows, "rows", "", "names of rows, comma-separated; by default all but partitions-10k and partitions-50k, which take minutes")
+	flag.StringVar(&s.rows, "rows", "", "names of rows, comma-separated; by default all but partitions-10k, partitions-50k and recovery, which take minutes")
 	flag.StringVar(&s.klamm, "klamm", "bin/klamm", "Klamm's binary")
 	flag.StringVar(&s.kafka, "kafka", "test/kafka/kafka.sh", "the launcher of Apache Kafka")
 	flag.BoolVar(&s.self, "self", false, "measure Apache Kafka against itself: the harness's own error")
