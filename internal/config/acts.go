@@ -58,9 +58,7 @@ func inertKeys(s Scope) inert {
 				[]string{"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}},
 		}
 	case Group:
-		return inert{
-			{later, "share groups come later", []string{"share.*"}},
-		}
+		return inert{}
 	}
 	return inert{
 		{never, "goroutines are not configured: the runtime starts what the load needs", []string{
@@ -83,7 +81,8 @@ func inertKeys(s Scope) inert {
 		{never, "versions still in development are not offered", []string{
 			"unstable.api.versions.enable", "unstable.feature.versions.enable"}},
 		{never, "an append knows its end: coordinators write as soon as a batch of commands is done", []string{
-			"group.coordinator.append.linger.ms", "group.coordinator.cached.buffer.max.bytes"}},
+			"group.coordinator.append.linger.ms", "group.coordinator.cached.buffer.max.bytes",
+			"share.coordinator.append.linger.ms", "share.coordinator.cached.buffer.max.bytes"}},
 		{never, "there is no controller event queue to be sampled", []string{
 			"controller.performance.*"}},
 		{missed, "TLS is not there yet", []string{"ssl.*"}},
@@ -98,7 +97,7 @@ func inertKeys(s Scope) inert {
 			"follower.fetch.last.tiered.offset.enable"}},
 		{later, "transactions of an outer two-phase commit (KIP-939) come later", []string{"transaction.two.phase.commit.enable"}},
 		{never, "a coordinator serves the protocols that are built in", []string{"group.coordinator.rebalance.protocols"}},
-		{later, "share groups come later", []string{"group.share.*", "share.coordinator.*"}},
+		{never, "share groups have one assignor, the simple one", []string{"group.share.assignors"}},
 		{never, "the rate at which replicas move between directories is kept to at every piece, not over windows", []string{
 			"alter.log.dirs.replication.quota.window.*"}},
 		{later, "comes with clusters: this version runs a single node", []string{

@@ -519,3 +519,40 @@ func TestShareSessionLimit(t *testing.T) {
 	one.conn.Close()
 	until(two, "0 NONE 0-2 x2 [0 2]")
 }
+
+// A group's configuration goes before the broker's, and acts at once.
+func TestShareGroupConfigurations(t *testing.T) {
+	b := shareNode(t, "group.share.record.lock.duration.ms", "25000", "group.share.partition.max.record.locks", "200").shareBroker(t)
+	id := b.topic("t", 0)
+	p := b.client(kgo.DefaultProduceTopic("t"))
+	for range 250 { // batches of one record
+		b.produce(p, 1)
+	}
+	b.configure("g", "share.auto.offset.reset", "by_duration:PT1H")
+	m := b.member("g", "m", "t", id)
+	take := func() (records int, lock int32) {
+		for deadline := time.Now().Add(20 * time.Second); records == 0 && time.Now().Before(deadline); {
+			resp := m.request(m.fetchRequest()).(*kmsg.ShareFetchResponse)
+			if m.epoch++; resp.ErrorCode != 0 {
+				t.Fatal(name(resp.ErrorCode))
+			}
+			for _, x := range resp.Topics {
+				for _, a := range x.Partitions[0].AcquiredRecords {
+					records += int(a.LastOffset - a.FirstOffset + 1)
+				}
+			}
+			lock = resp.AcquisitionLockTimeoutMillis
+		}
+		return records, lock
+	}
+	if n, lock := take(); n != 200 || lock != 25000 {
+		t.Fatalf("%d records for %d ms", n, lock)
+	}
+	b.configure("g", "share.partition.max.record.locks", "220", "share.record.lock.duration.ms", "20000", "share.renew.acknowledge.enable", "false")
+	if n, lock := take(); n != 20 || lock != 20000 {
+		t.Fatalf("%d records for %d ms", n, lock)
+	}
+	if got := m.acknowledge(func(r *kmsg.ShareAcknowledgeRequest) { r.IsRenewAck = true }, ack(0, 4, 4)); got != "0 INVALID_RECORD_STATE: Renewing acquisition locks is not enabled for the group." {
+		t.Fatal(got)
+	}
+}

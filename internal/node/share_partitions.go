@@ -35,15 +35,23 @@ func (n *Node) shareGroup(name string) share.Group {
 		n.groupValues.Store(d)
 	}
 	v := d.values
-	if own := n.image().Config(metadata.GroupConfig, name); len(own) > 0 {
+	own := n.image().Config(metadata.GroupConfig, name)
+	if len(own) > 0 {
 		if w, err := v.With(own); err == nil { // stored values were validated when they were written
 			v = w
 		}
 	}
+	bounded := func(key string) int { // the bounds may have changed since
+		x := v.Int("share." + key)
+		if _, ok := own["share."+key]; ok {
+			x = min(max(x, broker.Int("group.share.min."+key)), broker.Int("group.share.max."+key))
+		}
+		return x
+	}
 	g := share.Group{
 		Config: delivery.Config{
-			MaxDeliveries: v.Int("share.delivery.count.limit"), MaxLocks: v.Int("share.partition.max.record.locks"),
-			Lock: v.Duration("share.record.lock.duration.ms"), Renew: v.Bool("share.renew.acknowledge.enable"),
+			MaxDeliveries: bounded("delivery.count.limit"), MaxLocks: bounded("partition.max.record.locks"),
+			Lock: time.Duration(bounded("record.lock.duration.ms")) * time.Millisecond, Renew: v.Bool("share.renew.acknowledge.enable"),
 		},
 		Committed: v.String("share.isolation.level") == "read_committed",
 	}
