@@ -8,6 +8,7 @@ import (
 
 	"github.com/klamm-io/klamm/internal/config"
 	"github.com/klamm-io/klamm/internal/coordinator/group"
+	"github.com/klamm-io/klamm/internal/coordinator/share"
 	"github.com/klamm-io/klamm/internal/logdir"
 )
 
@@ -137,5 +138,36 @@ func TestStreamsGroupConfig(t *testing.T) {
 	}
 	if got := of(map[string]string{"group.streams.num.standby.replicas": "1"}).StreamsStandbyReplicas; got != 1 {
 		t.Fatalf("%d standbys", got)
+	}
+}
+
+// The keys group.share.* reach the group coordinator, share.coordinator.* the share coordinator.
+func TestShareConfig(t *testing.T) {
+	n, _, err := config.NewNode(map[string]string{
+		"group.share.session.timeout.ms": "30000", "group.share.min.session.timeout.ms": "20000", "group.share.max.session.timeout.ms": "40000",
+		"group.share.heartbeat.interval.ms": "2000", "group.share.min.heartbeat.interval.ms": "1000", "group.share.max.heartbeat.interval.ms": "3000",
+		"group.share.assignment.interval.ms": "0", "group.share.min.assignment.interval.ms": "0", "group.share.max.assignment.interval.ms": "4000",
+		"group.share.max.size": "7", "group.share.initialize.retry.interval.ms": "9000",
+		"share.coordinator.snapshot.update.records.per.snapshot": "0", "share.coordinator.cold.partition.snapshot.interval.ms": "5000",
+		"share.coordinator.state.topic.prune.interval.ms": "6000",
+	})
+	if err != nil {
+		t.Fatal(config.Explain(err))
+	}
+	v, err := n.Layers(nil, nil).Broker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := group.ShareConfig{
+		SessionTimeout: 30 * time.Second, MinSessionTimeout: 20 * time.Second, MaxSessionTimeout: 40 * time.Second,
+		HeartbeatInterval: 2 * time.Second, MinHeartbeatInterval: time.Second, MaxHeartbeatInterval: 3 * time.Second,
+		AssignmentInterval: -1, MaxAssignmentInterval: 4 * time.Second, MaxSize: 7, InitializeRetry: 9 * time.Second, // a negative one means none
+	}
+	if diff := cmp.Diff(want, groupConfig(v).Share); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	state := share.Config{UpdatesPerSnapshot: -1, ColdInterval: 5 * time.Second, PruneInterval: 6 * time.Second} // a negative one means none
+	if diff := cmp.Diff(state, shareConfig(v)); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
 	}
 }

@@ -276,3 +276,76 @@ func TestShareStateOfADeletedTopic(t *testing.T) {
 		}
 	}
 }
+
+// What is set for the topic of share state, and for its coordinators, is how they are.
+func TestShareStateTopic(t *testing.T) {
+	s := newSite(t)
+	for k, v := range map[string]string{
+		"share.coordinator.state.topic.num.partitions": "3", "share.coordinator.state.topic.segment.bytes": "2097152",
+		"share.coordinator.state.topic.compression.codec": "2", "share.coordinator.cold.partition.snapshot.interval.ms": "50",
+		"share.coordinator.state.topic.prune.interval.ms": "50", "share.coordinator.snapshot.update.records.per.snapshot": "2",
+		"group.share.assignment.interval.ms": "0",
+	} {
+		s.props[k] = v
+	}
+	s.up()
+	sh := s.newSharer("g")
+	sh.join(t)
+	state := sh.read(t, 0)
+	for i := range int64(10) {
+		if code := sh.write(t, 0, state.StateEpoch, i, 0); code != 0 {
+			t.Fatal(kerr.ErrorForCode(code))
+		}
+	}
+	s.with(func(ctx context.Context, cl *kgo.Client) error {
+		adm := kadm.NewClient(cl)
+		topics, err := adm.ListTopicsWithInternal(ctx)
+		if err != nil {
+			return err
+		}
+		if n := len(topics["__share_group_state"].Partitions); n != 3 {
+			t.Fatalf("%d partitions", n)
+		}
+		configs, err := adm.DescribeTopicConfigs(ctx, "__share_group_state")
+		if err != nil {
+			return err
+		}
+		got := map[string]string{}
+		for _, c := range configs[0].Configs {
+			if c.Source == kmsg.ConfigSourceDynamicTopicConfig {
+				got[c.Key] = c.MaybeValue()
+			}
+		}
+		want := map[string]string{"cleanup.policy": "delete", "compression.type": "producer", "segment.bytes": "2097152",
+			"min.insync.replicas": "1", "retention.ms": "-1"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		// Records that nobody needs are deleted: snapshots and those that were cold replace what was written before.
+		for {
+			starts, err := adm.ListStartOffsets(ctx, "__share_group_state")
+			if err != nil {
+				return err
+			}
+			moved := 0
+			starts.Each(func(o kadm.ListedOffset) { moved += int(o.Offset) })
+			if moved > 0 {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	if got := sh.read(t, 0); got.StartOffset != 9 {
+		t.Fatalf("after pruning: %+v", got)
+	}
+	s.stop()
+	s.up()
+	sh.conn = s.dial()
+	if got := sh.read(t, 0); got.StartOffset != 9 {
+		t.Fatalf("after a restart: %+v", got)
+	}
+}
