@@ -13,8 +13,8 @@
 //
 // # Locks
 //
-// sessions.mu, Set.mu, partition.mu and waitingFetch.mu are leaves: nothing is called under them but package delivery. No
-// I/O and no callback runs under one; what is to be woken or answered is collected first.
+// sessions.mu, Set.mu, partition.mu and waitingFetch.mu are leaves: nothing is called under them but package
+// delivery, and timers are set. No I/O and no callback runs under one; what is to be woken or answered is collected first.
 package share
 
 import (
