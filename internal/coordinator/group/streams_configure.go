@@ -81,13 +81,27 @@ func configure(image imageTopics, t *topology, hash int64) (*configuredTopology,
 		out.subtopologies = c.configured()
 		out.missing, err = c.missing(out.subtopologies)
 	}
+	if n := out.tasks(); n > tasksMax {
+		return nil, refuse(kerr.StreamsInvalidTopology, "The topology has %d tasks, allowed are %d.", n, tasksMax)
+	}
 	if problem, ok := err.(*topologyProblem); ok {
 		if out.problem = problem; problem.status != statusMissingInternalTopics {
 			out.subtopologies, out.missing = nil, nil
 		}
 		return out, nil
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configuredTopology) tasks() int {
+	n := 0
+	for _, s := range c.subtopologies {
+		n += int(s.tasks)
+	}
+	return n
 }
 
 func (c *configuration) decide() error {
@@ -197,9 +211,15 @@ func (c *configuration) copartition() error {
 		for _, g := range s.CopartitionGroups {
 			var topics []string
 			for _, i := range g.SourceTopics {
+				if i < 0 || int(i) >= len(s.SourceTopics) {
+					return noSuchTopic(s.SubtopologyID)
+				}
 				topics = append(topics, s.SourceTopics[i])
 			}
 			for _, i := range g.RepartitionSourceTopics {
+				if i < 0 || int(i) >= len(s.RepartitionSourceTopics) {
+					return noSuchTopic(s.SubtopologyID)
+				}
 				topics = append(topics, s.RepartitionSourceTopics[i].Name)
 			}
 			if err := c.enforce(distinctSorted(topics), fixed, flexible); err != nil {
@@ -208,6 +228,10 @@ func (c *configuration) copartition() error {
 		}
 	}
 	return nil
+}
+
+func noSuchTopic(subtopology string) error {
+	return refuse(kerr.StreamsInvalidTopology, "A copartition group of subtopology %s has a topic that is not there.", subtopology)
 }
 
 // enforce gives the repartition topics of a copartition group one number of partitions. Where there are none but

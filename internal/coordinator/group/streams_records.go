@@ -67,7 +67,11 @@ func streamsCurrentRecord(group string, m *streamsMember) machine.Record {
 	assigned := func(s taskSet) []schema.AssignedTasks {
 		var out []schema.AssignedTasks
 		for _, t := range s {
-			out = append(out, schema.AssignedTasks{SubtopologyID: t.subtopology, Partitions: t.partitions, AssignmentEpochs: t.epochs})
+			epochs := t.epochs
+			if epochs == nil {
+				epochs = []int32{} // none, which is not null
+			}
+			out = append(out, schema.AssignedTasks{SubtopologyID: t.subtopology, Partitions: t.partitions, AssignmentEpochs: epochs})
 		}
 		return out
 	}

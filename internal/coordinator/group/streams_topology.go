@@ -15,6 +15,7 @@ import (
 const (
 	topologyBytesMax = 1 << 20
 	subtopologiesMax = 5000
+	tasksMax         = 200_000
 )
 
 // topology is what an application does with topics, as the first member told it: sub-topologies that are joined by
@@ -132,7 +133,7 @@ func checkTopology(r *kmsg.StreamsGroupHeartbeatRequestTopology) error {
 			out := func(n int) func(int16) bool { return func(i int16) bool { return i < 0 || int(i) >= n } }
 			if slices.ContainsFunc(c.SourceTopics, out(len(s.SourceTopics))) ||
 				slices.ContainsFunc(c.RepartitionSourceTopics, out(len(s.RepartitionSourceTopics))) {
-				return bad("A copartition group of subtopology %s has a topic that is not there.", s.SubtopologyID)
+				return noSuchTopic(s.SubtopologyID)
 			}
 		}
 	}
