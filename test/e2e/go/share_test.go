@@ -243,7 +243,7 @@ func TestShareKillsJava(t *testing.T) {
 	n := newNode(t)
 	group := unique("g")
 	topic := shareTopic(t, n.addr, group, 2)
-	c := exec.Command(kafka, "run", "verifiable-share-consumer", "--bootstrap-server", n.addr, "--topic", topic, "--group-id", group, "--acknowledgement-mode", "sync")
+	c := exec.Command("timeout", "300", kafka, "run", "verifiable-share-consumer", "--bootstrap-server", n.addr, "--topic", topic, "--group-id", group, "--acknowledgement-mode", "sync")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out := must[io.ReadCloser](t)(c.StdoutPipe())
 	if err := c.Start(); err != nil {
