@@ -55,10 +55,13 @@ func (s *sharer) patiently(send func() int16) error {
 
 func (s *sharer) find(t *testing.T) {
 	t.Helper()
-	req := kmsg.NewPtrFindCoordinatorRequest()
-	req.Version, req.CoordinatorKeys = 4, []string{s.group}
-	if code := s.request(req).(*kmsg.FindCoordinatorResponse).Coordinators[0].ErrorCode; code != 0 {
-		t.Fatal(kerr.ErrorForCode(code))
+	err := s.patiently(func() int16 {
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.Version, req.CoordinatorKeys = 4, []string{s.group}
+		return s.request(req).(*kmsg.FindCoordinatorResponse).Coordinators[0].ErrorCode
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -47,7 +47,7 @@ func (m *Machine) checkShareHeartbeat(r *kmsg.ShareGroupHeartbeatRequest) error 
 	blank := func(s string) bool { return strings.TrimSpace(s) == "" }
 	switch {
 	case r.MemberID == "" || utf16Len(r.MemberID) > shareMemberIDMax:
-		return refuse(kerr.InvalidRequest, "Invalid member id in the request.")
+		return kerr.InvalidRequest
 	case blank(r.MemberID):
 		return refuse(kerr.InvalidRequest, "MemberId can't be empty.")
 	case blank(r.GroupID):
