@@ -125,7 +125,7 @@ func (s *Set) lead(group string, tp TopicPartition) (*partition, error) {
 		s.mu.Unlock()
 		return old, nil
 	}
-	p := &partition{set: s, group: group, TopicPartition: tp, replica: r, epoch: epoch, waiting: map[*waitingFetch]bool{}}
+	p := &partition{set: s, group: group, TopicPartition: tp, replica: r, epoch: epoch, waiting: map[*waitingFetch]uint64{}}
 	if s.groups[group] == nil {
 		s.groups[group] = map[TopicPartition]*partition{}
 	}

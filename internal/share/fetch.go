@@ -230,7 +230,7 @@ func (f *waitingFetch) beginPart(x *fetchPart) (ok bool, err error) {
 func (f *waitingFetch) drop(ready []*fetchPart) {
 	for _, x := range ready {
 		x.read.release()
-		x.p.end()
+		x.p.end(x.read.end())
 	}
 }
 
@@ -260,7 +260,7 @@ func (f *waitingFetch) acquire(ready []*fetchPart) (acquired int, more bool) {
 	left := int64(f.o.MaxRecords)
 	for _, x := range ready {
 		got, moved, err := f.acquirePart(x, int(max(left, 0)))
-		x.p.end()
+		x.p.end(x.read.end())
 		more = more || moved
 		if err != nil {
 			f.results = append(f.results, Fetched{TopicPartition: x.tp, Err: err})

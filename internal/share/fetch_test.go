@@ -308,3 +308,46 @@ func TestReset(t *testing.T) {
 		})
 	}
 }
+
+// News reach those who can use them, whoever is woken first: of many who wait for more bytes than there are, one waits for few.
+func TestInvitations(t *testing.T) {
+	for range 20 {
+		run(t, func(t *testing.T, b *broker) {
+			much := func(o *FetchOptions) { o.MinBytes, o.Wait = 1<<20, time.Hour }
+			one := func(o *FetchOptions) { o.MaxRecords, o.RecordLimit, o.Wait = 1, true, time.Hour }
+			var patient, modest []*fetching
+			for _, name := range []string{"a", "b", "c"} {
+				patient = append(patient, b.member(name, 0, 1).fetch(much))
+				modest = append(modest, b.member("m"+name, 0).fetch(one), b.member("n"+name, 0, 1).fetch(one))
+			}
+			answered := func() (n int) {
+				for _, f := range modest {
+					if f.answer() != "waits" {
+						n++
+					}
+				}
+				return n
+			}
+			b.produce(0, 4)
+			if n := answered(); n != 4 {
+				t.Fatalf("%d fetches were answered with one of 4 records each", n)
+			}
+			b.produce(1, 1)
+			b.produce(0, 1)
+			if n := answered(); n < 5 {
+				t.Fatalf("%d fetches were answered", n)
+			}
+			b.member("last", 0, 1).fetch() // what nobody took
+			for _, f := range patient {
+				f.want(t, "waits")
+			}
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			for _, f := range append(patient, modest...) {
+				if f.answer() == "waits" {
+					t.Fatalf("%s waits for ever", f.member)
+				}
+			}
+		})
+	}
+}

@@ -15,6 +15,13 @@ import (
 )
 
 // partition is one share partition: the delivery state, who waits for it, and its writes.
+//
+// Of many fetches that wait, news wake one: most news are a few records, which one fetch takes. What it leaves, another one is
+// woken for, until everybody has looked (invite). The sequence is
+//
+//	an append: invites A | A acquires a part, end: invites B | B finds nothing worth its MinBytes, end: invites C | ...
+//
+// and whoever goes without having looked passes the invitation on (leave).
 type partition struct {
 	TopicPartition
 	set     *Set
@@ -30,8 +37,10 @@ type partition struct {
 	state    delivery.Partition
 	fetching *waitingFetch // reads the log for an acquisition
 	refused  []*waitingFetch
-	waiting  map[*waitingFetch]bool
-	leaving  bool // to be dropped when idle
+	waiting  map[*waitingFetch]uint64 // by the news of which the fetch knows
+	news     uint64                   // counts appends, releases, and what else makes it worth while to look
+	full     bool                     // a fetch found no room for more holds
+	leaving  bool                     // to be dropped when idle
 	writing  bool
 	unwatch  func()
 	alarm    func() bool // stops the timer
@@ -57,7 +66,11 @@ func (p *partition) Changed() {
 		return
 	}
 	if p.waiters.Load() > 0 {
-		p.wakeWaiting()
+		p.mu.Lock()
+		p.news++
+		woken := p.invite()
+		p.mu.Unlock()
+		wakeAll(woken)
 	}
 }
 
@@ -125,18 +138,22 @@ func (p *partition) everybody() []*waitingFetch {
 	return woken
 }
 
-func (p *partition) wakeWaiting() {
-	p.mu.Lock()
-	woken := p.everybody()
-	p.mu.Unlock()
-	wakeAll(woken)
+// invite is the next fetch to wake for the news, if one has not looked since. mu is held.
+func (p *partition) invite() []*waitingFetch {
+	for f, known := range p.waiting { // order does not matter: they race anyway
+		if known < p.news {
+			p.waiting[f] = p.news
+			return []*waitingFetch{f}
+		}
+	}
+	return nil
 }
 
 // watch lets a fetch be woken by what happens here.
 func (p *partition) watch(f *waitingFetch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting[f] = true
+	p.waiting[f] = p.news // it is about to look
 	p.waiters.Store(int32(len(p.waiting)))
 }
 
@@ -144,8 +161,10 @@ func (p *partition) leave(f *waitingFetch) {
 	p.mu.Lock()
 	delete(p.waiting, f)
 	p.waiters.Store(int32(len(p.waiting)))
+	woken := p.invite()
 	idle := p.idle()
 	p.mu.Unlock()
+	wakeAll(woken)
 	if idle {
 		p.drop(errRetired)
 	}
@@ -168,7 +187,11 @@ func (p *partition) begin(f *waitingFetch) (offset, most int64, ok bool, err err
 		}
 		return 0, 0, false, nil
 	case !p.state.CanAcquire(f.o.Config.Config):
+		p.full = true
 		return 0, 0, false, nil
+	}
+	if _, ok := p.waiting[f]; ok {
+		p.waiting[f] = p.news
 	}
 	p.fetching = f
 	return p.state.NextOffset(), p.bound(f), true, nil
@@ -186,10 +209,13 @@ func (p *partition) moved(f *waitingFetch, logStart int64) (offset, most int64) 
 	return p.state.NextOffset(), p.bound(f)
 }
 
-// end is the counterpart of begin.
-func (p *partition) end() {
+// end is the counterpart of begin. What is left below an offset, another fetch may want.
+func (p *partition) end(below int64) {
 	p.mu.Lock()
 	woken := p.refused
+	if p.state.NextOffset() < below {
+		woken = append(woken, p.invite()...)
+	}
 	p.refused, p.fetching = nil, nil
 	idle := p.idle()
 	p.mu.Unlock()
@@ -273,7 +299,8 @@ func (p *partition) ring() {
 	p.setAlarm(now)
 	var woken []*waitingFetch
 	if t != nil {
-		woken = p.everybody()
+		p.news++
+		woken = p.invite()
 	}
 	p.mu.Unlock()
 	wakeAll(woken)

@@ -239,7 +239,12 @@ func (p *partition) written(resp kmsg.Response) {
 	p.writing = false
 	done := p.state.Written(err == nil, now)
 	p.setAlarm(now)
-	woken := p.everybody()
+	var woken []*waitingFetch
+	if p.full || p.state.Free() {
+		p.full = false
+		p.news++
+		woken = p.invite()
+	}
 	idle := p.idle()
 	p.mu.Unlock()
 	wakeAll(woken)

@@ -24,7 +24,18 @@ type reading struct {
 	batches   []delivery.LogBatch
 	at        []int64 // where in the slice's range batch i begins
 	producers []int64 // of batch i if it is data of a transaction, else -1
-	end       int64   // where the last of them ends
+	length    int64   // of the batches
+}
+
+// end is where the read could have gone to.
+func (r *reading) end() int64 {
+	switch {
+	case r.view == nil:
+		return 0
+	case r.committed:
+		return r.view.LastStable
+	}
+	return r.view.HighWatermark
 }
 
 func (r *reading) release() {
@@ -60,21 +71,21 @@ func (p *partition) read(offset int64, maxBytes int, minOne, committed bool) rea
 // acquired.
 func (r *reading) divide(most int64) error {
 	file := r.slice.Ranges[0]
-	r.end = 0
+	r.length = 0
 	var buf [4096]byte
-	for r.end < file.Length {
-		n, err := file.File.ReadAt(buf[:min(int64(len(buf)), file.Length-r.end)], file.Offset+r.end)
+	for r.length < file.Length {
+		n, err := file.File.ReadAt(buf[:min(int64(len(buf)), file.Length-r.length)], file.Offset+r.length)
 		if err != nil && err != io.EOF {
-			return fmt.Errorf("share: header of the batch at position %d of %s: %w", file.Offset+r.end, file.File.Name(), err)
+			return fmt.Errorf("share: header of the batch at position %d of %s: %w", file.Offset+r.length, file.File.Name(), err)
 		}
 		b := record.Batch(buf[:n])
 		if len(b) < record.HeaderLen {
-			return fmt.Errorf("share: %s ends at position %d, inside a batch header", file.File.Name(), file.Offset+r.end+int64(n))
+			return fmt.Errorf("share: %s ends at position %d, inside a batch header", file.File.Name(), file.Offset+r.length+int64(n))
 		}
 		for len(b) >= record.HeaderLen {
 			size := b.Len()
 			if size < record.HeaderLen {
-				return fmt.Errorf("share: the batch at position %d of %s says it has %d bytes", file.Offset+r.end, file.File.Name(), size)
+				return fmt.Errorf("share: the batch at position %d of %s says it has %d bytes", file.Offset+r.length, file.File.Name(), size)
 			}
 			if len(r.batches) > 0 && b.BaseOffset() > most {
 				return r.markAborted()
@@ -84,8 +95,8 @@ func (r *reading) divide(most int64) error {
 			if b.Transactional() && !b.Control() {
 				producer = b.ProducerID()
 			}
-			r.batches, r.at, r.producers = append(r.batches, l), append(r.at, r.end), append(r.producers, producer)
-			r.end += int64(size)
+			r.batches, r.at, r.producers = append(r.batches, l), append(r.at, r.length), append(r.producers, producer)
+			r.length += int64(size)
 			b = b[min(size, len(b)):]
 		}
 	}
@@ -119,7 +130,7 @@ func (r *reading) cut(first, last int64) {
 	for j > i+1 && r.batches[j-1].First > last {
 		j--
 	}
-	end := r.end
+	end := r.length
 	if j < len(r.batches) {
 		end = r.at[j]
 	}

@@ -62,12 +62,15 @@ func (p *Partition) NextOffset() int64 {
 	return p.next
 }
 
+// Free says that something that was fetched before can be acquired.
+func (p *Partition) Free() bool { return p.NextOffset() != p.next }
+
 // InFlight is the number of offsets between start and next.
 func (p *Partition) InFlight() int64 { return p.next - p.start }
 
 // CanAcquire says whether a fetch may find something to acquire.
 func (p *Partition) CanAcquire(c Config) bool {
-	return p.InFlight() < int64(c.MaxLocks) || p.NextOffset() != p.next
+	return p.InFlight() < int64(c.MaxLocks) || p.Free()
 }
 
 // Idle says that nothing is written or waits to be.
