@@ -87,7 +87,7 @@ func TestConfigureTopology(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		got := ""
+		var got string
 		if configured, err := configure(c.topics, topology, 0); err != nil {
 			got = "error: " + err.Error()
 		} else {

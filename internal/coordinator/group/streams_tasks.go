@@ -108,9 +108,6 @@ func (t tasks) contains(o tasks) bool {
 	return t.active.contains(o.active) && t.standby.contains(o.standby) && t.warmup.contains(o.warmup)
 }
 
-// has says that the task is there in any role.
-func (t tasks) has(id taskID) bool { return t.active.has(id) || t.standby.has(id) || t.warmup.has(id) }
-
 // taskBuilder collects tasks, each once, with the epochs that brought them.
 type taskBuilder map[string]map[int32]int32
 
