@@ -208,6 +208,9 @@ func (l *Log) describe(v *View, i int, why string) (SegmentInfo, error) {
 }
 
 // drop removes the first n segments. The log's start moves first, so that no reader looks for what is about to go.
+//
+// They go one after the other, durably, and none behind one that stays: if a crash or an error left the first and took the second, the
+// next start would find a gap, and take what is behind it for what does not continue the log.
 // files is held.
 func (l *Log) drop(n int, now time.Time) error {
 	if n == len(l.segments) { // the log is frozen, then
@@ -228,12 +231,17 @@ func (l *Log) drop(n int, now time.Time) error {
 		l.publish()
 	}
 	l.mu.Unlock()
-	var errs []error
-	for _, s := range gone {
-		errs = append(errs, l.discard(s, now))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return l.doom(err)
+	for i, s := range gone {
+		var err error
+		if i > 0 {
+			err = l.fileError(".", l.fs.SyncDir(l.Dir()))
+		}
+		if err == nil {
+			err = l.discard(s, now)
+		}
+		if err != nil {
+			return l.doom(err)
+		}
 	}
 	return nil
 }
