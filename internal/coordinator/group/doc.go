@@ -6,11 +6,13 @@
 //
 // A command's Body is a kmsg request, its answer the kmsg response of the same version:
 //
-//	ConsumerGroupHeartbeat, StreamsGroupHeartbeat           one group
+//	ConsumerGroupHeartbeat, StreamsGroupHeartbeat,
+//	ShareGroupHeartbeat                                     one group
 //	JoinGroup, SyncGroup, Heartbeat, LeaveGroup             one group
 //	OffsetCommit, OffsetDelete, TxnOffsetCommit             one group
+//	AlterShareGroupOffsets, DeleteShareGroupOffsets         one group
 //	OffsetFetch, DescribeGroups, ConsumerGroupDescribe,
-//	StreamsGroupDescribe, DeleteGroups                      the groups named, all of them of this partition
+//	StreamsGroupDescribe, ShareGroupDescribe, DeleteGroups  the groups named, all of them of this partition
 //	ListGroups                                              the groups of this partition
 //
 // Whoever routes requests sends those that name several groups split: each partition's machine gets a
@@ -18,8 +20,8 @@
 // of a request names topics by id only, Topic and TopicID are both filled in before the request comes here.
 //
 // Other bodies are machine.Tick, machine.Marker (a transaction that committed offsets has ended; answered with an
-// error value, nil for success), TopicsChanged, InternalTopicsCreated and SetConfig (answered with nil). An effect is
-// CreateInternalTopics.
+// error value, nil for success), TopicsChanged, InternalTopicsCreated, ShareAnswered and SetConfig (answered with nil),
+// and SharePartitions (answered with a SharePartitionsAnswer). Effects are CreateInternalTopics and AskShare.
 //
 // # State
 //
@@ -68,6 +70,13 @@
 // streams_assign.go and streams_target.go (targets), streams_reconcile.go (a member's next step). An empty classic group
 // becomes a streams group and the other way round; groups with members never do.
 //
+// In share groups (KIP-932) members share partitions, and each is at its target at once: the partitions' leaders see to it
+// that no two members work on the same record. Only share partitions are assigned whose state the share coordinators have
+// begun, which the group coordinator asks for (AskShare) and keeps note of; offsets are altered and deleted, and groups
+// deleted, by asking them first. The files: share.go (state, checks), share_apply.go, share_records.go, share_heartbeat.go
+// (the API), share_assign.go (targets), share_state.go and share_offsets.go (state at the share coordinators). A share
+// group never becomes a group of another kind, and stays until it is deleted.
+//
 // A group also exists when there are only offsets committed for it (a "simple" group); it is a classic group in state
 // Empty without a protocol type.
 //
@@ -87,6 +96,14 @@
 //	key 8 ConsumerGroupCurrentMemberAssignment(group, member)     epochs and partitions
 //	key 16 ConsumerGroupRegularExpression(group, expression)      topics that it matched
 //
+//	of share groups, all with value 0:
+//	key 10 ShareGroupMemberMetadata(group, member)                subscription
+//	key 11 ShareGroupMetadata(group)                              epoch, hash of the topics' metadata
+//	key 12 ShareGroupTargetAssignmentMetadata(group)              epoch of the target
+//	key 13 ShareGroupTargetAssignmentMember(group, member)        target
+//	key 14 ShareGroupCurrentMemberAssignment(group, member)       epochs and partitions
+//	key 15 ShareGroupStatePartitionMetadata(group)                share partitions with state, by how far that is
+//
 //	of streams groups, all with value 0:
 //	key 17 StreamsGroupMetadata(group)                            epoch, hash of the topics' metadata, validated topology, settings
 //	key 19 StreamsGroupMemberMetadata(group, member)              what the member says of itself
@@ -96,6 +113,6 @@
 //	key 23 StreamsGroupTopology(group)                            the topology
 //
 // Key 0 is OffsetCommit's older form and is read. A null value removes. Offsets written inside a transaction are kept
-// aside until its marker comes. Key 4, written before Kafka 4.1, is removed. Records of other kinds of groups are
-// counted and left alone.
+// aside until its marker comes. Key 4, written before Kafka 4.1, is removed. Records of other kinds are counted
+// and left alone.
 package group
