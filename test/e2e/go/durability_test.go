@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -83,18 +84,38 @@ func (l *load) acked() int {
 	return len(l.acks)
 }
 
-// TestKillUnderLoad kills the node ten times at random instants while three idempotent producers write with acks=all. In
-// the end every acknowledged record stands once at the offset that was acknowledged, and each producer's records stand in
-// the order in which it sent them, without a gap.
+// TestKillUnderLoad kills the node ten times (or KLAMM_E2E_KILLS) at random instants while three idempotent producers write with
+// acks=all, and every other time once more on its way up: while it formats its directory, recovers, takes its checkpoints. Small
+// segments are rolled and flushed, a compacted topic is cleaned all the time. In the end every acknowledged record stands once at the
+// offset that was acknowledged, each producer's records stand in the order in which it sent them, without a gap, and of each
+// key of the compacted topic the last acknowledged value, or one that was sent after it.
 func TestKillUnderLoad(t *testing.T) {
-	const partitions, producers, kills = 4, 3, 10
+	const partitions, producers = 4, 3
+	kills := 10
+	if s := os.Getenv("KLAMM_E2E_KILLS"); s != "" {
+		kills, _ = strconv.Atoi(s)
+	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("KLAMM_E2E_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
 	t.Logf("KLAMM_E2E_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	n := newNode(t)
+	n := newNode(t, "log.cleaner.backoff.ms=100", "log.flush.offset.checkpoint.interval.ms=300", "log.initial.task.delay.ms=100")
+	// The first one is killed before it has anything.
+	n.kill()
+	early := func() {
+		for range 1 + random.IntN(2) {
+			n.launch()
+			time.Sleep(time.Duration(random.Int64N(int64(60 * time.Millisecond))))
+			n.kill()
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(n.dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	early()
+	n.start()
 	adm := kadm.NewClient(newClient(t, n.addr))
 	topic := "durable"
 	// Small segments and a flush now and then, so that kills meet rolls, indexes and recovery points.
@@ -102,6 +123,11 @@ func TestKillUnderLoad(t *testing.T) {
 	if _, err := adm.CreateTopic(t.Context(), partitions, 1, map[string]*string{"segment.bytes": &segment, "flush.messages": &flush}, topic); err != nil {
 		t.Fatal(err)
 	}
+	compact, eager, cleaned := "compact", "0.01", "cleaned"
+	if _, err := adm.CreateTopic(t.Context(), 1, 1, map[string]*string{"cleanup.policy": &compact, "segment.bytes": &segment, "min.cleanable.dirty.ratio": &eager}, cleaned); err != nil {
+		t.Fatal(err)
+	}
+	keys := startKeys(t, n.addr, cleaned)
 	var loads []*load
 	for id := range producers {
 		loads = append(loads, startLoad(t, n.addr, topic, byte(id), partitions))
@@ -118,11 +144,15 @@ func TestKillUnderLoad(t *testing.T) {
 		}
 		time.Sleep(time.Duration(random.Int64N(int64(400 * time.Millisecond))))
 		n.kill()
+		if i%2 == 0 {
+			early()
+		}
 		n.start()
 	}
 	for _, l := range loads {
 		close(l.stop)
 	}
+	keys.end()
 	total := 0
 	for _, l := range loads {
 		l.done.Wait()
@@ -136,6 +166,88 @@ func TestKillUnderLoad(t *testing.T) {
 	n.stop()
 	n.start()
 	compare(t, readAll(t, n.addr, topic), loads)
+	keys.check()
+}
+
+// keyLoad writes ever higher numbers to two hundred keys of a topic.
+type keyLoad struct {
+	t      *testing.T
+	addr   string
+	topic  string
+	stop   chan struct{}
+	done   chan struct{}
+	sent   [200]int // the last number of each key
+	acked  [200]int // the last acknowledged one
+	client *kgo.Client
+}
+
+func startKeys(t *testing.T, addr, topic string) *keyLoad {
+	l := &keyLoad{t: t, addr: addr, topic: topic, stop: make(chan struct{}), done: make(chan struct{}), client: newClient(t, addr,
+		kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0), kgo.RetryTimeout(5*time.Minute), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))}
+	go func() {
+		defer close(l.done)
+		for {
+			select {
+			case <-l.stop:
+				return
+			default:
+			}
+			var batch []*kgo.Record
+			for key := range l.sent {
+				l.sent[key]++
+				batch = append(batch, &kgo.Record{Key: strconv.AppendInt(nil, int64(key), 10), Value: strconv.AppendInt(make([]byte, 0, 100), int64(l.sent[key]), 10)})
+			}
+			if err := l.client.ProduceSync(context.Background(), batch...).FirstErr(); err != nil {
+				t.Errorf("compacted topic: %v", err)
+				return
+			}
+			l.acked = l.sent
+		}
+	}()
+	return l
+}
+
+func (l *keyLoad) end() {
+	close(l.stop)
+	<-l.done
+}
+
+// check finds the acknowledged number of each key as its last one. The topic is read without its gaps.
+func (l *keyLoad) check() {
+	l.t.Helper()
+	var last [200]int
+	n, first := 0, int64(-1)
+	ctx, cancel := context.WithTimeout(l.t.Context(), waitMax)
+	defer cancel()
+	c := newClient(l.t, l.addr, kgo.ConsumeTopics(l.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ends, err := kadm.NewClient(c).ListEndOffsets(ctx, l.topic)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	end, _ := ends.Lookup(l.topic, 0)
+	for at := int64(0); at < end.Offset; {
+		f := c.PollFetches(ctx)
+		if err := f.Err(); err != nil {
+			l.t.Fatalf("compacted topic, at %d of %d: %v", at, end.Offset, err)
+		}
+		f.EachRecord(func(r *kgo.Record) {
+			key, _ := strconv.Atoi(string(r.Key))
+			last[key], _ = strconv.Atoi(string(r.Value))
+			at, n = r.Offset+1, n+1
+			if first < 0 {
+				first = r.Offset
+			}
+		})
+	}
+	for key, want := range l.acked {
+		if last[key] < want {
+			l.t.Errorf("compacted topic, key %d: the last value is %d, %d was acknowledged", key, last[key], want)
+		}
+	}
+	l.t.Logf("%d of %d records of the compacted topic are left, from %d on", n, end.Offset, first)
+	if int64(n) == end.Offset {
+		l.t.Error("nothing was compacted")
+	}
 }
 
 // readAll reads the topic from end to end.

@@ -64,6 +64,13 @@ func freeAddr(t *testing.T) string {
 // start returns when the node answers.
 func (n *node) start() {
 	n.t.Helper()
+	n.launch()
+	n.await()
+}
+
+// launch starts the process and does not wait.
+func (n *node) launch() {
+	n.t.Helper()
 	words := strings.Fields(os.Getenv("KLAMM_E2E_NODE_COMMAND"))
 	n.log.Reset()
 	n.command = exec.Command(words[0], append(words[1:], "--override", "listeners=PLAINTEXT://"+n.addr,
@@ -77,6 +84,11 @@ func (n *node) start() {
 	}
 	n.exited = make(chan error, 1)
 	go func(c *exec.Cmd, exited chan error) { exited <- c.Wait() }(n.command, n.exited)
+}
+
+// await returns when the node answers.
+func (n *node) await() {
+	n.t.Helper()
 	for deadline := time.Now().Add(waitMax); ; time.Sleep(5 * time.Millisecond) {
 		if c, err := net.Dial("tcp", n.addr); err == nil {
 			c.Close()
