@@ -59,7 +59,7 @@ func (h *Handler) shareFetch(c *call, req *kmsg.ShareFetchRequest) server.Outcom
 	}
 	session, err := h.SharePartitions.Begin(r)
 	if err == kerr.ShareSessionLimitReached {
-		h.SharePartitions.Linger(time.Duration(req.MaxWaitMillis)*time.Millisecond, func() { c.shareFetchError(err) })
+		h.SharePartitions.Linger(r, time.Duration(req.MaxWaitMillis)*time.Millisecond, func() { c.shareFetchError(err) })
 		return server.Parked
 	}
 	if err != nil {

@@ -281,7 +281,7 @@ func TestClose(t *testing.T) {
 		b.disk.wait()
 		ack := a.ack(0, 9, delivery.Accept)
 		lingered := 0
-		b.set.Linger(time.Hour, func() { lingered++ })
+		b.set.Linger(Request{OnClose: func(func()) {}}, time.Hour, func() { lingered++ })
 		b.set.Close()
 		f.want(t, "nothing")
 		if *ack == "waits" || lingered != 1 {

@@ -172,12 +172,16 @@ func (p *partition) loaded(resp kmsg.Response) {
 		p.phase = active
 	}
 	woken := p.everybody()
+	idle := p.idle()
 	p.mu.Unlock()
 	if err != nil {
 		p.unloaded(err)
 		return
 	}
 	wakeAll(woken)
+	if idle { // the group went while it was loaded
+		p.drop(errRetired)
+	}
 }
 
 func (p *partition) unloaded(err error) {

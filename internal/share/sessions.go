@@ -66,11 +66,14 @@ type Request struct {
 	OnClose         func(func()) // has a function run when the connection has closed
 }
 
+// maxPartitions is how many partitions a session may have. Kafka has no limit; nobody is assigned as many.
+const maxPartitions = 100_000
+
 // Begin finds the session of a request, or opens it. Errors are Kafka's: SHARE_SESSION_NOT_FOUND,
-// INVALID_SHARE_SESSION_EPOCH, INVALID_REQUEST for acknowledgements of a session that only begins, and
-// SHARE_SESSION_LIMIT_REACHED.
+// INVALID_SHARE_SESSION_EPOCH, INVALID_REQUEST for acknowledgements of a session that only begins and for too many
+// partitions, and SHARE_SESSION_LIMIT_REACHED.
 func (s *Set) Begin(r Request) (*Session, error) {
-	if r.Epoch == InitialEpoch && r.Acknowledgement {
+	if r.Epoch == InitialEpoch && r.Acknowledgement || len(r.Add) > maxPartitions {
 		return nil, kerr.InvalidRequest
 	}
 	most := s.MaxSessions()
@@ -87,6 +90,8 @@ func (s *Set) Begin(r Request) (*Session, error) {
 			return old, nil
 		case r.Epoch != old.epoch:
 			return nil, kerr.InvalidShareSessionEpoch
+		case len(r.Add)+len(old.parts) > maxPartitions && len(r.Add) > len(r.Forget):
+			return nil, kerr.InvalidRequest
 		}
 		old.add(r.Add, true)
 		old.forget(r.Forget)
@@ -105,10 +110,7 @@ func (s *Set) Begin(r Request) (*Session, error) {
 		ss.all[key], err = session, nil
 		ss.members[r.Group]++
 	}
-	news := session != nil && !ss.heard[r.Connection]
-	if news {
-		ss.heard[r.Connection] = true
-	}
+	news := session != nil && ss.listen(r.Connection)
 	ss.mu.Unlock()
 	wakeAll(woken)
 	if news {
@@ -261,19 +263,39 @@ func (s *Set) disconnected(connection uint64) {
 			gone = append(gone, x)
 		}
 	}
+	var woken []*waitingFetch
+	for x := range ss.limbo { // order does not matter: all end
+		if x.connection == connection {
+			x.ended.Store(true)
+			woken = append(woken, x.fetches...)
+		}
+	}
 	ss.mu.Unlock()
+	wakeAll(woken)
 	for _, x := range gone {
 		s.End(x.Group, x.Member)
 	}
 }
 
-// Linger answers a request that found no room for a session when its wait is over: the client must not come again at once.
-func (s *Set) Linger(wait time.Duration, done func()) {
-	x := &Session{set: s}
+// Linger answers a request that found no room for a session when its wait is over, or its connection closed: the client must
+// not come again at once.
+func (s *Set) Linger(r Request, wait time.Duration, done func()) {
+	x := &Session{set: s, connection: r.Connection}
 	s.sessions.mu.Lock()
 	s.sessions.limbo[x] = true
+	news := s.sessions.listen(r.Connection)
 	s.sessions.mu.Unlock()
+	if news {
+		r.OnClose(func() { s.disconnected(r.Connection) })
+	}
 	s.Fetch(x, FetchOptions{Wait: wait, linger: true}, nil, func([]Fetched) { done() })
+}
+
+// listen says whether the end of a connection is yet to be heard of. mu is held.
+func (s *sessions) listen(connection uint64) bool {
+	news := !s.heard[connection]
+	s.heard[connection] = true
+	return news
 }
 
 // close ends every session.

@@ -111,16 +111,39 @@ func TestPartitionsOfASession(t *testing.T) {
 func TestLinger(t *testing.T) {
 	run(t, func(t *testing.T, b *broker) {
 		var n atomic.Int32
-		b.set.Linger(5*time.Second, func() { n.Add(1) })
+		r := Request{Connection: 9, OnClose: func(f func()) { b.closing[9] = f }}
+		b.set.Linger(r, 5*time.Second, func() { n.Add(1) })
 		synctest.Wait()
 		if n.Load() != 0 {
 			t.Fatal("answered at once")
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		b.set.Linger(-1, func() { n.Add(1) })
+		b.set.Linger(r, -1, func() { n.Add(1) })
 		if n.Load() != 2 {
 			t.Fatalf("%d answers", n.Load())
+		}
+		b.set.Linger(r, time.Hour, func() { n.Add(1) })
+		b.closing[9]()
+		synctest.Wait()
+		if n.Load() != 3 || len(b.set.sessions.limbo) > 0 || len(b.set.sessions.heard) > 0 {
+			t.Fatalf("%d answers, %d wait", n.Load(), len(b.set.sessions.limbo))
+		}
+	})
+}
+
+// A group that goes while the state of its share partitions is read leaves nothing behind.
+func TestAGroupGoesWhileItLoads(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.disk.wait()
+		a := b.member("a", 0)
+		f := a.fetch()
+		b.closing[a.connection]()
+		synctest.Wait()
+		f.want(t, "nothing")
+		b.disk.release()
+		if st := b.set.Stats(); st != (Stats{}) {
+			t.Fatalf("%+v", st)
 		}
 	})
 }
