@@ -60,7 +60,7 @@ func (n *Node) shareEffect(partition int32, effect any) {
 			n.o.Logger.Warn("records of share state that nobody needs were not deleted", "partition", partition, "below", e.Offset, "error", err)
 			return
 		}
-		n.shares.Submit(partition, machine.Command{Body: share.Pruned{Offset: e.Offset}}, nil)
+		n.shares.Submit(partition, machine.Command{Body: share.Pruned(e)}, nil)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
@@ -15,7 +16,7 @@ const shareProtocol = "share"
 
 // shareGroup is a group of the share protocol (KIP-932): its members share partitions, and the partitions' leaders hand out
 // records to whoever asks. The epochs are those of consumer groups, but a member is at its target at once, since nobody
-// has to give anything up first. All fields but the last two change in Apply only.
+// has to give anything up first. All fields but the last three change in Apply only.
 type shareGroup struct {
 	id    string
 	epoch int32
@@ -34,6 +35,15 @@ type shareGroup struct {
 	// checked says that hash was compared with the image when the group had the epoch checkedAt, as in consumer groups.
 	checked   bool
 	checkedAt int32
+	// assigned says for what it was found that the target has all that is assignable.
+	assigned assignedFor
+}
+
+// assignedFor is what that depends on: none of it changes without another epoch, image or record.
+type assignedFor struct {
+	state              *shareState
+	image              *metadata.Image
+	epoch, targetEpoch int32
 }
 
 // shareMember is a member of a share group. It is replaced, never changed.
@@ -169,6 +179,11 @@ func (s *shareState) changed() *shareState {
 
 func (a shareTopics) ids() []schema.UUID { return slices.SortedFunc(maps.Keys(a), compareUUID) }
 
+func (a shareTopics) has(id schema.UUID, partition int32) bool {
+	_, ok := slices.BinarySearch(a[id].partitions, partition)
+	return ok
+}
+
 // add adds partitions of a topic, whose name becomes the given one.
 func (a shareTopics) add(id schema.UUID, name string, partitions ...int32) {
 	all := slices.Concat(a[id].partitions, partitions)
@@ -182,7 +197,11 @@ func (a shareTopics) remove(id schema.UUID, partitions ...int32) {
 	if !ok {
 		return
 	}
-	left := slices.DeleteFunc(slices.Clone(t.partitions), func(p int32) bool { return slices.Contains(partitions, p) })
+	partitions = slices.Sorted(slices.Values(partitions))
+	left := slices.DeleteFunc(slices.Clone(t.partitions), func(p int32) bool {
+		_, found := slices.BinarySearch(partitions, p)
+		return found
+	})
 	if len(left) == 0 {
 		delete(a, id)
 		return

@@ -60,6 +60,18 @@ func (g *shareGroup) assignable(image *metadata.Image) assignment {
 
 // unassigned says that of a topic that is subscribed to the target does not have just what is assignable.
 func (g *shareGroup) unassigned(image *metadata.Image) bool {
+	now := assignedFor{g.state, image, g.epoch, g.targetEpoch}
+	if g.assigned == now {
+		return false
+	}
+	if g.findUnassigned(image) {
+		return true
+	}
+	g.assigned = now
+	return false
+}
+
+func (g *shareGroup) findUnassigned(image *metadata.Image) bool {
 	assignable := g.assignable(image)
 	if len(assignable) == 0 || len(g.byName) == 0 {
 		return false

@@ -113,7 +113,10 @@ func (m *Machine) shareBeat(t *turn, r *kmsg.ShareGroupHeartbeatRequest, answer 
 	}
 	epoch, subscribed, bumped := m.refreshShare(t, g, bump, member, &updated)
 	targetEpoch, target := m.shareTarget(t, g, epoch, &updated)
-	final := updated.reconciled(targetEpoch, target, topicIDs(t.Image, updated.topics), bumped)
+	final := &updated
+	if targetEpoch != updated.epoch || bumped {
+		final = updated.reconciled(targetEpoch, target, topicIDs(t.Image, updated.topics))
+	}
 	if final.epoch != updated.epoch || final.previous != updated.previous || !final.assigned.equal(updated.assigned) {
 		t.write(shareCurrentRecord(g.id, final))
 	}
@@ -178,10 +181,7 @@ func (m *Machine) refreshShare(t *turn, g *shareGroup, bump bool, member, update
 
 // reconciled is the member at its target. What it is not subscribed to any more it does not get, even where the target is
 // older than that.
-func (m *shareMember) reconciled(epoch int32, target assignment, subscribed map[schema.UUID]struct{}, bumped bool) *shareMember {
-	if epoch == m.epoch && !bumped {
-		return m
-	}
+func (m *shareMember) reconciled(epoch int32, target assignment, subscribed map[schema.UUID]struct{}) *shareMember {
 	n := *m
 	n.assigned = nil
 	for _, tp := range target {

@@ -45,17 +45,21 @@ func (m *Machine) alterShareOffsets(t *turn, r *kmsg.AlterShareGroupOffsetsReque
 		if ok {
 			out.TopicID = topic.ID
 		}
+		var begun []int32
 		for _, p := range in.Partitions {
 			po := kmsg.AlterShareGroupOffsetsResponseTopicPartition{Partition: p.Partition}
 			if !ok || p.Partition < 0 || int(p.Partition) >= len(topic.Partitions) {
 				po.ErrorCode, po.ErrorMessage = unknownPartition()
 			} else {
-				next.initializing.add(topic.ID, topic.Name, p.Partition)
+				begun = append(begun, p.Partition)
 				m.attempts.begin(g.id, try, sharePartition{topic.ID, p.Partition})
-				delete(next.deleting, topic.ID)
 				asks = append(asks, initializeRequest(g.id, g.epoch, topic.ID, p.Partition, p.StartOffset))
 			}
 			out.Partitions = append(out.Partitions, po)
+		}
+		if len(begun) > 0 {
+			next.initializing.add(topic.ID, topic.Name, begun...)
+			delete(next.deleting, topic.ID)
 		}
 		answer.Topics = append(answer.Topics, out)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
 )
 
@@ -147,8 +148,8 @@ const noStart = -1
 // initializeShare asks for the state of subscribed share partitions that have none. Those that are being initialized are
 // asked for again when that is too long ago: the answer may have been lost with a leadership.
 func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []string) {
-	next := g.state.changed()
 	stale := g.state == nil || t.now-g.state.at >= m.config.Share.InitializeRetry.Milliseconds()
+	var next *shareState
 	var asks []kmsg.Request
 	try := &attempt{t.now}
 	for _, name := range topics {
@@ -156,22 +157,37 @@ func (m *Machine) initializeShare(t *turn, g *shareGroup, epoch int32, topics []
 		if !ok {
 			continue
 		}
-		for p := range int32(len(topic.Partitions)) {
-			if slices.Contains(next.initialized[topic.ID].partitions, p) || !stale && slices.Contains(next.initializing[topic.ID].partitions, p) {
-				continue
-			}
-			next.initializing.add(topic.ID, name, p)
+		missing := g.state.missing(topic, stale)
+		if len(missing) == 0 {
+			continue
+		}
+		if next == nil {
+			next = g.state.changed()
+		}
+		next.initializing.add(topic.ID, name, missing...)
+		delete(next.deleting, topic.ID)
+		for _, p := range missing {
 			m.attempts.begin(g.id, try, sharePartition{topic.ID, p})
 			asks = append(asks, initializeRequest(g.id, epoch, topic.ID, p, noStart))
-		}
-		if _, ok := next.initializing[topic.ID]; ok {
-			delete(next.deleting, topic.ID)
 		}
 	}
 	if len(asks) > 0 {
 		t.write(shareStateRecord(g.id, next))
 		t.ask(asks, initializing{g.id, try})
 	}
+}
+
+// missing are the topic's partitions that are not initialized, and, unless stale, are not being initialized either.
+func (s *shareState) missing(topic *metadata.Topic, stale bool) []int32 {
+	switch {
+	case s == nil:
+		return allPartitions(len(topic.Partitions))
+	case len(s.initialized[topic.ID].partitions) >= len(topic.Partitions):
+		return nil // as nearly always
+	}
+	return slices.DeleteFunc(allPartitions(len(topic.Partitions)), func(p int32) bool {
+		return s.initialized.has(topic.ID, p) || !stale && s.initializing.has(topic.ID, p)
+	})
 }
 
 func (t *turn) ask(requests []kmsg.Request, purpose sharePurpose) {
@@ -185,23 +201,29 @@ func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results [
 	if !ok || g.state == nil {
 		return // the group was deleted meanwhile
 	}
-	next, changed := g.state.changed(), false
+	next := g.state.changed()
+	heard, begun := map[schema.UUID][]int32{}, map[schema.UUID][]int32{}
 	for _, r := range results {
-		name := next.initializing[r.topic].name
 		last := m.attempts.end(group, by, sharePartition{r.topic, r.partition})
-		if !last || !slices.Contains(next.initializing[r.topic].partitions, r.partition) {
+		if !last || !next.initializing.has(r.topic, r.partition) {
 			continue // there was another attempt, or it was deleted meanwhile
 		}
-		changed = true
-		next.initializing.remove(r.topic, r.partition)
+		heard[r.topic] = append(heard[r.topic], r.partition)
 		if r.code == 0 {
-			next.initialized.add(r.topic, name, r.partition)
+			begun[r.topic] = append(begun[r.topic], r.partition)
 			continue
 		}
-		t.event("group.share.initialize.failed", machine.Attr{Key: "group", Value: group}, machine.Attr{Key: "topic", Value: name},
+		t.event("group.share.initialize.failed", machine.Attr{Key: "group", Value: group}, machine.Attr{Key: "topic", Value: next.initializing[r.topic].name},
 			machine.Attr{Key: "partition", Value: r.partition}, machine.Attr{Key: "error", Value: kerr.ErrorForCode(r.code)})
 	}
-	if changed {
+	for id, partitions := range heard { // each for itself
+		name := next.initializing[id].name
+		next.initializing.remove(id, partitions...)
+		if len(begun[id]) > 0 {
+			next.initialized.add(id, name, begun[id]...)
+		}
+	}
+	if len(heard) > 0 {
 		t.write(shareStateRecord(group, next))
 	}
 }

@@ -131,7 +131,7 @@ func (h *harness) run(t *testing.T, d *datadriven.TestData) {
 		e := h.effects[len(h.effects)-1]
 		h.prune(e)
 		if !a.has("unheard") {
-			h.do(Pruned{e.Offset})
+			h.do(Pruned(e))
 		}
 	case "log":
 		for _, l := range h.log {
