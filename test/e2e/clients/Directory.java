@@ -17,10 +17,14 @@ import org.apache.kafka.common.serialization.*;
  * after the other.
  *
  * <pre>Directory BOOTSTRAP write PHASE | portrait | quotas</pre>
+ *
+ * With CLASSIC=1 in the environment there is nothing that Kafka 3.9 does not have: groups of the consumer protocol and their
+ * configurations.
  */
 public class Directory {
     static String bootstrap;
     static Admin admin;
+    static final boolean classic = System.getenv("CLASSIC") != null;
 
     public static void main(String[] args) throws Exception {
         bootstrap = args[0];
@@ -71,7 +75,7 @@ public class Directory {
             set(ConfigResource.Type.TOPIC, "plain", "retention.ms", "864000000", "max.message.bytes", "2000000");
             set(ConfigResource.Type.BROKER, "", "message.max.bytes", "3000000");
             set(ConfigResource.Type.BROKER, "1", "log.cleaner.io.max.bytes.per.second", "100000000");
-            set(ConfigResource.Type.GROUP, "g-consumer", "consumer.session.timeout.ms", "50000");
+            if (!classic) set(ConfigResource.Type.GROUP, "g-consumer", "consumer.session.timeout.ms", "50000");
         } else {
             admin.createTopics(List.of(topic("phase-" + phase, 1))).all().get();
         }
@@ -154,7 +158,7 @@ public class Directory {
     }
 
     static void groups(int phase) throws Exception {
-        for (String protocol : List.of("classic", "consumer")) {
+        for (String protocol : classic ? List.of("classic") : List.of("classic", "consumer")) {
             Map<String, Object> c = Map.of("bootstrap.servers", bootstrap, "group.id", "g-" + protocol, "group.protocol", protocol,
                 "auto.offset.reset", "earliest", "enable.auto.commit", "false");
             try (var consumer = new KafkaConsumer<>(c, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
@@ -224,7 +228,7 @@ public class Directory {
                 for (int i = 0; i < topics.get(name).partitions().size(); i++) partition(new TopicPartition(name, i));
         }
         resources.add(new ConfigResource(ConfigResource.Type.BROKER, "1"));
-        resources.add(new ConfigResource(ConfigResource.Type.GROUP, "g-consumer"));
+        if (!classic) resources.add(new ConfigResource(ConfigResource.Type.GROUP, "g-consumer"));
         configs(resources);
         for (var g : new TreeMap<>(byId(admin.listGroups().all().get())).values()) {
             say("group", g.groupId(), g.type().map(Object::toString).orElse("?"), g.groupState().map(Object::toString).orElse("?"));

@@ -5,7 +5,7 @@ directory() { timeout 150 "$kafka" java "$here/clients/Directory.java" "$BOOTSTR
 # up apache|klamm: a node on the directory. It outlives the check that starts it, so its id stands in a file.
 up() {
   local -a command=("$root/bin/klamm" start)
-  [[ $1 == klamm ]] || command=("$kafka" serve)
+  [[ $1 == klamm ]] || command=(env ${release:+"KAFKA_VERSION=$release"} "$kafka" serve)
   "${command[@]}" --override "listeners=PLAINTEXT://$BOOTSTRAP" --override "log.dirs=$base/data" --override log.cleaner.backoff.ms=300 \
     --override log.initial.task.delay.ms=100 --override log.flush.start.offset.checkpoint.interval.ms=300 \
     --override offsets.topic.num.partitions=3 --override transaction.state.log.num.partitions=3 >>"$base/$1.log" 2>&1 </dev/null &
@@ -74,13 +74,23 @@ apache_takes_over() {
 if [[ ${KLAMM_E2E_BOOTSTRAP:-} || ${KLAMM_E2E_NODE:-klamm} != klamm ]]; then
   skip "Apache Kafka's directories" "both brokers are needed"
 elif need_java && need_python kafka-python python-snappy lz4 zstandard; then
-  for how in clean killed; do
+  for how in ${KLAMM_E2E_APACHE:-clean killed 3.9.1}; do
+    release='' stop=$how
+    unset CLASSIC
+    if [[ $how == [0-9]* ]]; then # an older release, stopped cleanly
+      release=$how stop=clean
+      export CLASSIC=1
+      if ! KAFKA_VERSION=$release "$kafka" fetch >>"$work/logs/install.log" 2>&1; then
+        skip "Apache Kafka $release" "Maven does not bring it"
+        continue
+      fi
+    fi
     base=$(mktemp -d "$work/$part-$how.XXXXXX") BOOTSTRAP=127.0.0.1:$(free_port)
     check "Apache Kafka writes ($how)" apache_writes
-    check "Apache Kafka ends ($how)" down $how
+    check "Apache Kafka ends ($how)" down "$stop"
     check "Klamm has all of it ($how)" klamm_takes_over $how
     check "Klamm writes more ($how)" klamm_writes
-    check "Klamm ends ($how)" down $how
+    check "Klamm ends ($how)" down "$stop"
     check "Apache Kafka has all of it ($how)" apache_takes_over
     [[ ! -e $base/pid ]] || ! alive || kill -9 "$(<"$base/pid")"
   done
