@@ -1,0 +1,73 @@
+package logdir
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+)
+
+// found future logs, at the start.
+type foundFuture struct {
+	dir  *directory
+	name partition
+	path string
+}
+
+// resume goes on with the moves that the last life of the node left. A future log without its log takes its place if the metadata
+// says so and no directory is offline in which the log could be.
+func (d *Dirs) resume(list []foundFuture) {
+	for _, f := range list {
+		if err := d.resumeOne(f); err != nil {
+			d.c.Logger.Error("a log on its way to another directory cannot be used and is left alone", "path", f.path, "error", err)
+		}
+	}
+}
+
+func (d *Dirs) resumeOne(f foundFuture) error {
+	o := d.options(f.dir, f.name)
+	o.Dir, o.Clean = f.path, f.dir.clean
+	future, _, err := storage.Open(o)
+	if err != nil {
+		return err
+	}
+	id := future.TopicID()
+	k := key{id, f.name.index}
+	d.mu.RLock()
+	e, other, offline := d.logs[k], d.moves[k], d.anyOffline()
+	d.mu.RUnlock()
+	at, known := d.assignedTo(id, f.name.index)
+	switch {
+	case id == schema.ZeroUUID && future.Size() > 0:
+		return errors.Join(errors.New("it has records, but no partition.metadata that says which topic's"), future.Close(false))
+	case id == schema.ZeroUUID, e != nil && (e.dir == f.dir || other != nil):
+		return d.discardFuture(future, f.dir, f.name)
+	case e != nil:
+		if err := future.Rejoin(e.log.View(), d.c.Now()); err != nil {
+			return errors.Join(err, future.Close(false))
+		}
+		d.follow(e, f.dir, future)
+		d.c.Logger.Info("a log goes on moving to another directory", "log", e.log.Dir(), "to", f.dir.path)
+		return nil
+	case offline || !known || at != f.dir.meta.DirectoryID:
+		_ = future.Close(f.dir.clean)
+		return errors.New("its log is not there")
+	}
+	path := filepath.Join(f.dir.path, f.name.String())
+	if err := future.Rename(path); err != nil {
+		return errors.Join(err, future.Close(false))
+	}
+	d.c.Logger.Warn("a log is gone, its copy takes its place", "log", path)
+	d.add(&entry{log: future, name: f.name, key: k, dir: f.dir})
+	return nil
+}
+
+// assignedTo is the directory that the metadata knows for a replica.
+func (d *Dirs) assignedTo(id schema.UUID, index int32) (schema.UUID, bool) {
+	if d.c.Assigned == nil {
+		return schema.ZeroUUID, false
+	}
+	dir, ok := d.c.Assigned(id, index)
+	return dir, ok && dir != schema.ZeroUUID
+}
