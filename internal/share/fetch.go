@@ -84,8 +84,9 @@ type waitingFetch struct {
 // fetchPart is one partition of a fetch.
 type fetchPart struct {
 	tp      TopicPartition
-	p       *partition // nil until it is led, and when it was given up
+	p       *partition // nil until it is led, and when it was retired
 	watched *partition // where the fetch waits
+	err     error      // that it failed with: it is not tried again by this fetch, which might load it without end
 
 	// While the fetch reads.
 	offset, most int64
@@ -189,13 +190,15 @@ func (f *waitingFetch) look(last bool) (enough bool) {
 func (f *waitingFetch) begin() (ready []*fetchPart, urgent bool) {
 	for i := range f.parts {
 		x := &f.parts[i]
-		ok, err := f.beginPart(x)
+		var ok bool
+		if x.err == nil {
+			ok, x.err = f.beginPart(x)
+		}
 		switch {
-		case err != nil:
-			x.p = nil
+		case x.err != nil:
 			var away *replica.NotLeader
-			urgent = urgent || errors.As(err, &away)
-			f.results = append(f.results, Fetched{TopicPartition: x.tp, Err: err})
+			urgent = urgent || errors.As(x.err, &away)
+			f.results = append(f.results, Fetched{TopicPartition: x.tp, Err: x.err})
 		case ok:
 			ready = append(ready, x)
 		}

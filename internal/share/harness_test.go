@@ -269,9 +269,12 @@ func want(t *testing.T, what, got, want string) {
 type persister struct {
 	mu     sync.Mutex // guards all below
 	states map[string]*state
-	codes  []int16  // the next answers' errors
-	hold   bool     // answers wait
-	held   []func() // answers that wait
+	codes  []int16                 // the next answers' errors
+	hold   bool                    // answers wait
+	held   []func()                // answers that wait
+	delay  map[int32]time.Duration // of a partition's answers
+	always map[int32]*kerr.Error   // of a partition's answers
+	called func()                  // by the next call, before its answer
 	log    []string
 }
 
@@ -292,14 +295,35 @@ func (p *persister) of(group string, id [16]byte, index int32) *state {
 func (p *persister) Call(req kmsg.Request, reply func(kmsg.Response)) {
 	answer := func() { reply(p.answer(req)) }
 	p.mu.Lock()
-	hold := p.hold
+	called := p.called
+	p.called = nil
+	p.mu.Unlock()
+	if called != nil {
+		called()
+	}
+	p.mu.Lock()
+	hold, delay := p.hold, p.delay[indexOf(req)]
 	if hold {
 		p.held = append(p.held, answer)
 	}
 	p.mu.Unlock()
-	if !hold {
+	switch {
+	case hold:
+	case delay > 0:
+		time.AfterFunc(delay, answer)
+	default:
 		answer()
 	}
+}
+
+func indexOf(req kmsg.Request) int32 {
+	switch r := req.(type) {
+	case *kmsg.ReadShareGroupStateRequest:
+		return r.Topics[0].Partitions[0].Partition
+	case *kmsg.WriteShareGroupStateRequest:
+		return r.Topics[0].Partitions[0].Partition
+	}
+	return -1
 }
 
 // fail gives the next answers errors; hold has them wait.
@@ -335,6 +359,9 @@ func (p *persister) answer(req kmsg.Request) kmsg.Response {
 	var code int16
 	if len(p.codes) > 0 {
 		code, p.codes = p.codes[0], p.codes[1:]
+	}
+	if e := p.always[indexOf(req)]; e != nil {
+		code = e.Code
 	}
 	switch r := req.(type) {
 	case *kmsg.ReadShareGroupStateRequest:

@@ -128,6 +128,8 @@ func failed(code int16, message *string) (err error, lost bool) {
 		return nil, false
 	case kerr.CoordinatorNotAvailable.Code, kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code:
 		e.kafka = kerr.CoordinatorNotAvailable
+	case kerr.InvalidRequest.Code: // there is no state
+		lost = true
 	case kerr.GroupIDNotFound.Code:
 		e.kafka, lost = kerr.GroupIDNotFound, true
 	case kerr.UnknownTopicOrPartition.Code:
@@ -145,8 +147,8 @@ func failed(code int16, message *string) (err error, lost bool) {
 // loaded takes in the state and lets the fetches go on that wait for it.
 func (p *partition) loaded(resp kmsg.Response) {
 	code, message := outcome(resp, p.TopicPartition)
-	if err, _ := failed(code, message); err != nil {
-		p.unloaded(err)
+	if err, lost := failed(code, message); err != nil {
+		p.unloaded(err, lost)
 		return
 	}
 	x := stateOf(resp.(*kmsg.ReadShareGroupStateResponse), p.TopicPartition)
@@ -154,7 +156,7 @@ func (p *partition) loaded(resp kmsg.Response) {
 	if start == -1 {
 		var err error
 		if start, err = p.began(p.set.Group(p.group)); err != nil {
-			p.unloaded(err)
+			p.unloaded(err, false)
 			return
 		}
 	}
@@ -175,7 +177,7 @@ func (p *partition) loaded(resp kmsg.Response) {
 	idle := p.idle()
 	p.mu.Unlock()
 	if err != nil {
-		p.unloaded(err)
+		p.unloaded(err, false)
 		return
 	}
 	wakeAll(woken)
@@ -184,12 +186,16 @@ func (p *partition) loaded(resp kmsg.Response) {
 	}
 }
 
-func (p *partition) unloaded(err error) {
-	if errors.Is(err, delivery.ErrState) {
-		p.set.Logger.Error("the state of a share partition cannot be used", "group", p.group, "topic", p.replica.Topic, "partition", p.Index, "error", err)
-	} else {
-		p.set.Logger.Warn("the state of a share partition could not be read", "group", p.group, "topic", p.replica.Topic, "partition", p.Index, "error", err)
+// unloaded gives up what could not be loaded. lost: as happens when groups go and leaders move.
+func (p *partition) unloaded(err error, lost bool) {
+	log, text := p.set.Logger.Warn, "the state of a share partition could not be read"
+	switch {
+	case lost:
+		log = p.set.Logger.Debug
+	case errors.Is(err, delivery.ErrState):
+		log, text = p.set.Logger.Error, "the state of a share partition cannot be used"
 	}
+	log(text, "group", p.group, "topic", p.replica.Topic, "partition", p.Index, "error", err)
 	p.drop(err)
 }
 
