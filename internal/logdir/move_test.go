@@ -240,7 +240,6 @@ type life struct {
 	assigned schema.UUID
 	acked    []string // from offset 0 on
 	durable  int      // so many of them were flushed
-	start    int64
 }
 
 // TestSimMoves kills the process, or cuts the power, at random operations of a log that moves while it is written: after a kill
