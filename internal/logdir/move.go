@@ -196,6 +196,16 @@ func (d *Dirs) movesOf(dir *directory) (out []*move) {
 	return out
 }
 
+// MovesTo is the id of the directory that a log is on its way to; zero if it stays.
+func (d *Dirs) MovesTo(id schema.UUID, index int32) schema.UUID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if m := d.moves[key{id, index}]; m != nil {
+		return m.dir.meta.DirectoryID
+	}
+	return schema.ZeroUUID
+}
+
 // isMoving says that a log is on its way to another directory.
 func (d *Dirs) isMoving(l *storage.Log) bool {
 	d.mu.RLock()

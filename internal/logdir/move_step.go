@@ -165,6 +165,9 @@ func (d *Dirs) finishMove(m *move) error {
 	} else {
 		d.doom(doomed{path: old, due: d.c.Now().Add(e.log.Config().FileDeleteDelay)})
 	}
+	if at, known := d.assignedTo(e.key.id, e.key.partition); known && at != m.dir.meta.DirectoryID && d.c.Assign != nil {
+		d.c.Assign(e.key.id, e.key.partition, m.dir.meta.DirectoryID, func(error) {}) // somebody told otherwise since
+	}
 	d.c.Logger.Info("a log has moved to another directory", "log", path, "from", from.path, "copied_bytes", m.done)
 	return nil
 }

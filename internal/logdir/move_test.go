@@ -172,6 +172,37 @@ func TestMoveAsksTheController(t *testing.T) {
 	r.want("moved", []any{asked[3:], l.Dir(), len(values(t, l))}, []any{ids[2:], "/c/t-0", 6})
 }
 
+// While a log moves, MovesTo says where to. When somebody has told the controller otherwise meanwhile, the end of the move says it
+// again; when not, it says nothing.
+func TestMoveEndsWhereTheMetadataSays(t *testing.T) {
+	for _, undone := range []bool{false, true} {
+		r := newRig(t, "/a", "/b")
+		var told []schema.UUID
+		var assigned schema.UUID
+		r.c.Assigned = func(schema.UUID, int32) (schema.UUID, bool) { return assigned, true }
+		r.c.Assign = func(_ schema.UUID, _ int32, dir schema.UUID, done func(error)) {
+			told, assigned = append(told, dir), dir
+			done(nil)
+		}
+		r.open()
+		ids := r.d.IDs()
+		r.append(r.create("t"), 3)
+		r.want("at rest", r.d.MovesTo(topic("t"), 0), schema.ZeroUUID)
+		if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+			t.Fatal(err)
+		}
+		r.d.moveAll(always)
+		r.want("on its way", []schema.UUID{r.d.MovesTo(topic("t"), 0), assigned}, []schema.UUID{ids[1], ids[1]})
+		want := ids[1:2]
+		if undone {
+			assigned, want = ids[0], []schema.UUID{ids[1], ids[1]}
+		}
+		r.moved()
+		r.want("told", told, want)
+		r.want("there", r.d.MovesTo(topic("t"), 0), schema.ZeroUUID)
+	}
+}
+
 // Every operation of a move fails once: the log stays usable where it is or where it goes, unless its own disk failed; nothing is
 // lost or doubled, also over the next start.
 func TestMoveFails(t *testing.T) {

@@ -74,6 +74,11 @@ func (n *Node) tellPlaces(image *metadata.Image, topic *metadata.Topic, partitio
 		if !mine || log == nil {
 			continue
 		}
+		// A move has asked for that directory and is about to put the log there. This look comes first: what is not on its way any
+		// more is where DirID says.
+		if n.dirs.MovesTo(topic.ID, i) == said {
+			continue
+		}
 		if is := n.dirs.DirID(log); is != said && is != schema.ZeroUUID {
 			a.Assign(topic.ID, i, is, func(err error) {
 				if err != nil && !errors.Is(err, lifecycle.ErrSuperseded) {

@@ -353,6 +353,55 @@ func TestReplicaMoves(t *testing.T) {
 	})
 }
 
+// A replica that has moved is where the metadata has it: the directory that it left may fail, and it is led as before. The end of
+// the move takes a while, in which the controller's answer is published.
+func TestReplicaHasMoved(t *testing.T) {
+	s := newSite(t)
+	s.props["log.initial.task.delay.ms"] = "0"
+	s.props["replica.high.watermark.checkpoint.interval.ms"] = "20"
+	s.up()
+	s.with(func(ctx context.Context, cl *kgo.Client) error {
+		topics := s.placed(ctx, "/b")
+		topic, stays := topics[0], "stays"
+		for n := 0; ; n++ {
+			stays = fmt.Sprint("u", n)
+			s.fill(stays)
+			if _, there := has(s.directories(ctx)["/b"], stays); there {
+				break
+			}
+		}
+		s.faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSync && strings.Contains(op.Path, "-future/") {
+				time.Sleep(100 * time.Millisecond) // a slow disk
+			}
+			return nil
+		})
+		if err := s.alter(ctx, topic, "/a"); err != nil {
+			return err
+		}
+		s.await(ctx, "the move", func() bool {
+			p, there := has(s.directories(ctx)["/a"], topic)
+			return there && !p.IsFuture
+		})
+		time.Sleep(200 * time.Millisecond) // for a wrong word to the controller to arrive
+		s.faults.Set(func(op vfs.Op) error {
+			if strings.HasPrefix(op.Path, "/b") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		led := func(topic string) bool {
+			m, err := kadm.NewClient(cl).Metadata(ctx, topic)
+			return err != nil || m.Topics[topic].Partitions[0].Leader == 1
+		}
+		s.await(ctx, "a partition of the failed directory has no leader", func() bool { return !led(stays) })
+		if !led(topic) {
+			return errors.New("a partition goes offline with the directory that it has left")
+		}
+		return s.produce(ctx, topic)
+	}, kgo.MetadataMinAge(10*time.Millisecond))
+}
+
 // Cordoned directories get no new replicas, live; with all cordoned no topic is created.
 func TestCordonedDirectories(t *testing.T) {
 	s := newSite(t)
