@@ -17,16 +17,18 @@ import (
 // the broker's place among the eligible leaders. DETAILS 27.
 func (d *Dirs) Close(brokerEpoch int64) error {
 	d.changes.Lock()
-	defer d.changes.Unlock()
-	if d.phase == closed {
-		return nil
-	}
 	reached := d.phase
 	d.phase = closed
+	d.changes.Unlock()
+	if reached == closed {
+		return nil
+	}
 	d.asking.Lock()
 	d.left = true
 	d.asking.Unlock()
-	d.end()
+	d.end() // without changes: the mover may wait for them, and finds that it came too late
+	d.changes.Lock()
+	defer d.changes.Unlock()
 	d.flushQueued(true)
 	d.gravesMu.Lock()
 	for _, g := range d.graves {

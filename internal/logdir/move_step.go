@@ -11,9 +11,12 @@ import (
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
-// moveAll goes on with every move by one piece, and says whether more can be done at once.
+// moveAll goes on with every move by one piece, and says whether more can be done at once. It ends when it is not permitted.
 func (d *Dirs) moveAll(permit func(bytes int) bool) (more bool) {
 	for _, m := range d.movesOf(nil) {
+		if !permit(0) {
+			return false
+		}
 		again, err := d.moveOne(m, permit)
 		if err != nil {
 			d.moveFailed(m, err)
@@ -104,7 +107,7 @@ func (d *Dirs) moveFailed(m *move, err error) {
 	d.mu.RLock()
 	mine := d.moves[m.e.key] == m
 	d.mu.RUnlock()
-	if !mine || errors.Is(err, storage.ErrClosed) {
+	if !mine || d.phase != loaded || errors.Is(err, storage.ErrClosed) { // Close ends it
 		return
 	}
 	d.c.Logger.Error("a log cannot move to another directory and stays where it is", "log", m.e.log.Dir(), "to", m.dir.path, "error", err)

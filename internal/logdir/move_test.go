@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -200,6 +201,72 @@ func TestMoveEndsWhereTheMetadataSays(t *testing.T) {
 		r.moved()
 		r.want("told", told, want)
 		r.want("there", r.d.MovesTo(topic("t"), 0), schema.ZeroUUID)
+	}
+}
+
+// Close waits neither for a copy that has far to go nor for a move that is about to end.
+func TestCloseWhileLogsMove(t *testing.T) {
+	for name, rate := range map[string]int64{"at a rate": 1, "at any rate": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "/a", "/b")
+			copied := make(chan struct{})
+			var once sync.Once
+			r.c.Assign = func(_ schema.UUID, _ int32, _ schema.UUID, done func(error)) { done(nil) }
+			r.c.MoveBytesPerSecond = rate
+			r.open()
+			l := r.create("t")
+			value := strings.Repeat("x", 600_000) // two do not fit one piece
+			for range 20 {
+				if _, err := l.Append([]record.Batch{oneBatch(value, -1)}, storage.AppendOptions{Now: r.now()}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.faults.Set(func(op vfs.Op) error {
+				if op.Kind == vfs.OpWrite && strings.Contains(op.Path, suffixFuture) && strings.HasSuffix(op.Path, ".log") {
+					once.Do(func() { close(copied) })
+					<-r.d.stop // from here on the mover is permitted nothing
+				}
+				return nil
+			})
+			r.d.Start()
+			if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+				t.Fatal(err)
+			}
+			<-copied
+			future := r.d.movesOf(nil)[0].future
+			r.close(1)
+			if end := future.View().LogEnd; end > 2 {
+				t.Fatalf("%d batches were copied after Close began", end)
+			}
+			r.open()
+			r.want("it goes on moving", len(r.d.movesOf(nil)), 1)
+		})
+	}
+}
+
+// The mover waits for what Close holds, or has found that it can end a move: Close lets it go.
+func TestCloseWhileAMoveEnds(t *testing.T) {
+	for name, fail := range map[string]error{"done": nil, "failed": syscall.EIO} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "/a", "/b").open()
+			l := r.create("t")
+			r.append(l, 3)
+			if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+				t.Fatal(err)
+			}
+			m := r.d.movesOf(nil)[0]
+			r.d.wg.Go(func() { // as the mover
+				<-r.d.stop
+				if fail != nil {
+					r.d.moveFailed(m, fail)
+				} else if err := r.d.finishMove(m); !errors.Is(err, errStopped) {
+					t.Error(err)
+				}
+			})
+			r.close(1)
+			r.open()
+			r.want("it goes on moving", []any{len(r.d.movesOf(nil)), r.d.Info()[1].Err}, []any{1, error(nil)})
+		})
 	}
 }
 
