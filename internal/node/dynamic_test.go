@@ -427,10 +427,10 @@ var elsewhere = map[string]string{
 	"listener.security.protocol.map": "not live here: refused, TestListenersAreNotLive",
 }
 
-// laterKeys are those of the consumer and streams protocols and of compaction, which have tests of their own where they are decided.
+// laterKeys are those of the consumer, share and streams protocols and of compaction, which have tests of their own where they are decided.
 func laterKey(name string) bool {
 	return strings.HasPrefix(name, "group.consumer.") || strings.HasPrefix(name, "consumer.") || strings.HasPrefix(name, "log.cleaner.") ||
-		strings.HasPrefix(name, "group.streams.") || strings.HasPrefix(name, "streams.") ||
+		strings.HasPrefix(name, "group.share.") || strings.HasPrefix(name, "share.") || strings.HasPrefix(name, "group.streams.") || strings.HasPrefix(name, "streams.") ||
 		name == "delete.retention.ms" || name == "min.cleanable.dirty.ratio" || strings.HasSuffix(name, "compaction.lag.ms")
 }
 

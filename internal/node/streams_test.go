@@ -287,7 +287,11 @@ func (a *streamsApp) describe() kmsg.StreamsGroupDescribeResponseGroup {
 func (a *streamsApp) listed() string {
 	req := kmsg.NewPtrListGroupsRequest()
 	req.Version, req.TypesFilter = 5, []string{"streams"}
-	for _, g := range a.request(req).(*kmsg.ListGroupsResponse).Groups {
+	resp := a.request(req).(*kmsg.ListGroupsResponse)
+	for end := time.Now().Add(10 * time.Second); resp.ErrorCode == kerr.CoordinatorLoadInProgress.Code && time.Now().Before(end); {
+		resp = a.request(req).(*kmsg.ListGroupsResponse) // the other partitions of the young topic
+	}
+	for _, g := range resp.Groups {
 		if g.Group == a.name {
 			return g.ProtocolType + " " + g.GroupType + " " + g.GroupState
 		}

@@ -56,7 +56,7 @@ func TestWaits(t *testing.T) {
 		b.produce(0, 1)
 		time.Sleep(10*time.Second - 1)
 		f.want(t, "waits")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		f.want(t, "0: 15-15 x1 of [15 15]; 1:")
 		f = a.fetch()
@@ -81,7 +81,7 @@ func TestWakes(t *testing.T) {
 		f = c.fetch(long)
 		time.Sleep(30*time.Second - 1)
 		f.want(t, "waits")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		// c's own hold has ended, too: whoever looks first.
 		if f.answer() == "waits" {

@@ -44,7 +44,7 @@ func recoveryRow(name, title string, gib int64, goals ...float64) row {
 			return load.send(ctx, x.address, rs, gib<<30/rs.payload)
 		}()
 		_ = syscall.Kill(-x.cmd.Process.Pid, syscall.SIGKILL)
-		<-x.ended
+		_ = <-x.ended
 		if err != nil {
 			return f, err
 		}
