@@ -118,6 +118,12 @@ func (d *Dirs) probe() {
 	}
 }
 
+// isOffline says that a log's directory has failed.
+func (d *Dirs) isOffline(l *storage.Log) bool {
+	dir := d.directoryOf(l)
+	return dir != nil && d.offline(dir) != nil
+}
+
 // Failed says whether no log directory is left, or none for the metadata.
 func (d *Dirs) Failed() error {
 	d.mu.RLock()

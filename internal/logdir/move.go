@@ -43,8 +43,9 @@ type move struct {
 
 	state moveState // guarded by Dirs.mu
 
-	said time.Time // owned by the mover
-	done int64     // bytes that were copied; the same
+	said  time.Time // owned by the mover
+	done  int64     // bytes that were copied; the same
+	alone bool      // no cleaning that began before the move is under way any more; the same
 }
 
 const (

@@ -28,6 +28,10 @@ func (d *Dirs) moveAll(permit func(bytes int) bool) (more bool) {
 
 // moveOne copies one piece, or takes the next step of a move that has caught up.
 func (d *Dirs) moveOne(m *move, permit func(bytes int) bool) (more bool, err error) {
+	if !m.alone { // a cleaning under way would go on in segments that the copy has as they were
+		m.e.log.AwaitCleaning()
+		m.alone = true
+	}
 	copied, behind, err := d.copyPiece(m)
 	if err != nil || copied > 0 && !permit(copied) {
 		return false, err

@@ -270,6 +270,83 @@ func TestCloseWhileAMoveEnds(t *testing.T) {
 	}
 }
 
+// beside has a log that is worth compacting, and calls f for the first permission that its cleaning asks for.
+func (r *rig) beside(f func(l *storage.Log, bytes int) error) (*storage.Log, error) {
+	r.t.Helper()
+	r.c.Defaults.Compact = true
+	r.open()
+	l := r.create("t")
+	r.append(l, 9) // of one key
+	if err := l.Roll(r.now()); err != nil {
+		r.t.Fatal(err)
+	}
+	due, err := l.CleanableOffsets(r.now())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var once sync.Once
+	_, err = l.Clean(storage.NewCleaner(r.c.Cleaner.withDefaults().memory()), storage.CleanOptions{Cleanable: due, Now: r.now(),
+		Permit: func(bytes int) (err error) {
+			once.Do(func() { err = f(l, bytes) })
+			return err
+		}})
+	return l, err
+}
+
+// A log begins to move while it is compacted: it is copied when that has ended, and not as it was before.
+func TestMoveBesideCleaning(t *testing.T) {
+	r := newRig(t, "/a", "/b")
+	done := make(chan struct{})
+	l, err := r.beside(func(*storage.Log, int) error {
+		if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+			t.Fatal(err)
+		}
+		go func() { r.d.moveAll(always); close(done) }()
+		select {
+		case <-done:
+			t.Error("the log is copied while it is compacted")
+		case <-time.After(50 * time.Millisecond):
+		}
+		return nil // it is too far to give up
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	r.moved()
+	r.want("moved, compacted", []any{l.Dir(), l.Cleaned(), len(values(t, l))}, []any{"/b/t-0", int64(9), 1})
+}
+
+// A cleaning gives up, whatever its rate, when its log begins to move or its disk has failed.
+func TestCleaningGivesUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		rate float64
+		harm func(r *rig) error
+		want error
+	}{
+		"nothing":         {0, func(*rig) error { return nil }, nil},
+		"moves":           {0, func(r *rig) error { return r.d.Move("t", topic("t"), 0, "/b") }, storage.ErrCleaningAborted},
+		"moves, slowly":   {1, func(r *rig) error { return r.d.Move("t", topic("t"), 0, "/b") }, storage.ErrCleaningAborted},
+		"offline":         {0, func(r *rig) error { r.d.diskFailed(r.d.dirs[0], syscall.EIO); return nil }, storage.ErrCleaningAborted},
+		"offline, slowly": {1, func(r *rig) error { r.d.diskFailed(r.d.dirs[0], syscall.EIO); return nil }, storage.ErrCleaningAborted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "/a", "/b")
+			r.c.Cleaner.BytesPerSecond = c.rate
+			_, err := r.beside(func(l *storage.Log, bytes int) error {
+				if err := c.harm(r); err != nil {
+					t.Fatal(err)
+				}
+				r.d.cleaners.reserve(bytes, r.d.c.Now()) // others have used the rate up
+				return r.d.permit(l, bytes, nil)
+			})
+			if !errors.Is(err, c.want) {
+				t.Fatalf("%v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
 // Every operation of a move fails once: the log stays usable where it is or where it goes, unless its own disk failed; nothing is
 // lost or doubled, also over the next start.
 func TestMoveFails(t *testing.T) {

@@ -189,11 +189,11 @@ func (d *Dirs) permit(l *storage.Log, bytes int, stopped chan struct{}) error {
 			return errStopped
 		case <-time.After(step):
 		}
+		if l.Dir() != dir || d.isMoving(l) || d.isOffline(l) {
+			return storage.ErrCleaningAborted
+		}
 		if wait -= step; wait <= 0 {
 			return nil
-		}
-		if l.Dir() != dir || d.isMoving(l) {
-			return storage.ErrCleaningAborted
 		}
 	}
 }

@@ -14,6 +14,14 @@ import (
 // ErrBehind says that a future log lacks more than may be copied while appends wait.
 var ErrBehind = errors.New("the future log is too far behind")
 
+// AwaitCleaning waits until a Clean that is under way has ended. Who begins to copy a log calls it first, and lets its own Permit refuse
+// what would begin later: otherwise the copy has segments from before a cleaning that the log counts as done, and a key's older value
+// comes back when the tombstone has gone.
+func (l *Log) AwaitCleaning() {
+	l.cleaning.Lock()
+	defer l.cleaning.Unlock()
+}
+
 // Copy copies to a future log what it lacks of this one: whole batches, about limit bytes of them, or one. Appends and reads go on.
 // It gives how many bytes it copied and how many offsets the copy is behind then.
 //
