@@ -93,8 +93,8 @@ func (d *Dirs) Abandon(id schema.UUID) {
 		_ = m.future.Close(false)
 		if m.dir == dir {
 			d.c.Logger.Warn("a log does not move: the directory where it was to go is offline", "log", m.e.log.Dir(), "to", dir.path)
-			d.assignBack(m)
 		}
+		d.assignBack(m) // also when it is here that it stays: the controller must not count on the other directory
 	}
 	for _, e := range gone {
 		d.drop(e)

@@ -347,6 +347,27 @@ func TestCleaningGivesUp(t *testing.T) {
 	}
 }
 
+// A directory fails between the controller's consent to a move and its end: the controller hears that the log stays where it was.
+func TestMoveEndsWithADirectory(t *testing.T) {
+	for i, name := range []string{"from", "to"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "/a", "/b")
+			var told []schema.UUID
+			r.c.Assign = func(_ schema.UUID, _ int32, dir schema.UUID, done func(error)) { told = append(told, dir); done(nil) }
+			r.open()
+			ids := r.d.IDs()
+			r.append(r.create("t"), 3)
+			if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+				t.Fatal(err)
+			}
+			r.d.moveAll(always)
+			r.d.diskFailed(r.d.dirs[i], syscall.EIO)
+			r.d.Abandon(ids[i])
+			r.want("told", told, []schema.UUID{ids[1], ids[0]})
+		})
+	}
+}
+
 // Every operation of a move fails once: the log stays usable where it is or where it goes, unless its own disk failed; nothing is
 // lost or doubled, also over the next start.
 func TestMoveFails(t *testing.T) {
