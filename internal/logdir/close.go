@@ -40,10 +40,12 @@ func (d *Dirs) Close(brokerEpoch int64) error {
 	d.gravesMu.Unlock()
 	for _, m := range d.movesOf(nil) {
 		m.ended = true // the mover is gone
-		if d.offline(m.dir) == nil {
-			_ = m.future.Close(true) // otherwise the next start checks it
-		} else {
-			_ = m.future.Close(false)
+		sound := d.offline(m.dir) == nil
+		if err := m.future.Close(sound); err != nil && sound { // the next start checks what is here
+			d.c.Logger.Warn("the copy of a log that moves cannot be closed cleanly", "log", m.e.log.Dir(), "to", m.dir.path, "error", err)
+			d.mu.Lock()
+			m.dir.unclean = true
+			d.mu.Unlock()
 		}
 	}
 	errs := make([]error, len(d.dirs))

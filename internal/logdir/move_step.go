@@ -172,6 +172,7 @@ func (d *Dirs) finishMove(m *move) error {
 	} else {
 		d.doom(doomed{path: old, due: d.c.Now().Add(e.log.Config().FileDeleteDelay)})
 	}
+	d.purgeLater(e.log, d.c.Now().Add(e.log.Config().FileDeleteDelay)) // what the copy has lost on its way
 	if at, known := d.assignedTo(e.key.id, e.key.partition); known && at != m.dir.meta.DirectoryID && d.c.Assign != nil {
 		d.c.Assign(e.key.id, e.key.partition, m.dir.meta.DirectoryID, func(error) {}) // somebody told otherwise since
 	}

@@ -368,6 +368,53 @@ func TestMoveEndsWithADirectory(t *testing.T) {
 	}
 }
 
+// A copy that cannot be made durable at the end is not trusted at the next start.
+func TestCloseWithACopyThatFails(t *testing.T) {
+	r := newRig(t, "/a", "/b").open()
+	r.append(r.create("t"), 3)
+	if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.d.copyPiece(r.d.movesOf(nil)[0]); err != nil {
+		t.Fatal(err)
+	}
+	r.faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.Contains(op.Path, suffixFuture+"/") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	r.close(1)
+	r.faults.Set(nil)
+	r.want("markers", []bool{r.exists("/a", fileClean), r.exists("/b", fileClean)}, []bool{true, false})
+	r.open()
+	r.want("it goes on moving", len(r.d.movesOf(nil)), 1)
+}
+
+// What a copy has lost to retention on its way is removed after the move.
+func TestMoveRemovesWhatTheCopyLost(t *testing.T) {
+	r := newRig(t, "/a", "/b")
+	r.c.Defaults.SegmentBytes = 3000
+	r.open()
+	l := r.create("t")
+	r.append(l, 10)
+	if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+		t.Fatal(err)
+	}
+	r.d.moveAll(always)
+	if err := l.DeleteRecords(8, r.now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.DeleteOldSegments(r.now()); err != nil {
+		t.Fatal(err)
+	}
+	r.moved()
+	deleted := func() bool { return strings.Contains(r.snapshot("/b"), ".deleted") }
+	r.want("before", deleted(), true)
+	r.d.bury(r.now().Add(time.Hour))
+	r.want("after", deleted(), false)
+}
+
 // Every operation of a move fails once: the log stays usable where it is or where it goes, unless its own disk failed; nothing is
 // lost or doubled, also over the next start.
 func TestMoveFails(t *testing.T) {
