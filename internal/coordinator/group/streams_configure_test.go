@@ -76,7 +76,7 @@ func TestConfigureTopology(t *testing.T) {
 		{"both are fixed and differ", someTopics{"t": 3}, "0:t+>a+>b 1:*a/2+*b/4+~a&b", "2: Following topics do not have the same number of partitions: [{a=2, b=4}]\n"},
 		{"one that is fixed elsewhere counts, too", someTopics{"t": 3}, "0:t+>a+>b+>z 1:*a+*b+~a&b 2:*z/6", "0: 3 tasks\n1: 6 tasks *a/6 *b/6\n2: 6 tasks *z/6\ncreate a/6\ncreate b/6\ncreate z/6\n3: Internal topics are missing: a, b, z\n"},
 		{"a repartition topic that is there does not fit", someTopics{"t": 3, "r": 2}, "0:t+>r 1:*r", "2: Existing topic r has different number of partitions: expected 3, found 2\n"},
-		{"too many tasks", someTopics{"t": 100_001}, "0:t 1:t", "error: The topology has 200002 tasks, allowed are 200000."},
+		{"too many tasks", someTopics{"t": 50_001}, "0:t 1:t", "error: The topology has 100002 tasks, allowed are 100000."},
 		{"a copartition group of nobody", someTopics{"t": 3}, "0:t+~x", "0: 3 tasks\n"},
 	} {
 		r := topologySpec(0, strings.Fields(c.spec))

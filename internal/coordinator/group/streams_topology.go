@@ -15,7 +15,7 @@ import (
 const (
 	topologyBytesMax = 1 << 20
 	subtopologiesMax = 5000
-	tasksMax         = 200_000
+	tasksMax         = 100_000
 )
 
 // topology is what an application does with topics, as the first member told it: sub-topologies that are joined by
