@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -229,8 +230,10 @@ func (d *Dirs) cleaned(thread int, e *entry, run lastRun, err error) {
 		d.purgeLater(e.log, d.c.Now().Add(e.log.Config().FileDeleteDelay))
 	}
 	if err == nil && run.End > run.FirstDirty {
-		if err := d.checkpoint(e.dir, cleanedOffsets); err != nil {
-			d.diskFailed(e.dir, fmt.Errorf("%s: %w", e.dir.checkpoints[cleanedOffsets].path, err))
+		if dir := d.directoryOf(e.log); dir != nil { // not e.dir: it may move now
+			if err := d.checkpoint(dir, cleanedOffsets); err != nil {
+				d.diskFailed(dir, fmt.Errorf("%s: %w", dir.checkpoints[cleanedOffsets].path, err))
+			}
 		}
 	}
 	switch {
@@ -293,9 +296,10 @@ func (d *Dirs) CleanerStats() CleanerStats {
 		if c.uncleanable[e.log] == nil {
 			continue
 		}
-		s.Uncleanable[e.dir.path]++
+		dir := filepath.Dir(e.log.Dir()) // not e.dir: it may move now
+		s.Uncleanable[dir]++
 		if due, err := e.log.CleanableOffsets(now); err == nil {
-			s.UncleanableSize[e.dir.path] += due.DirtyBytes
+			s.UncleanableSize[dir] += due.DirtyBytes
 		}
 	}
 	return s

@@ -27,8 +27,8 @@ func (n *Node) directoryFailed(dir schema.UUID, err error) {
 		return
 	}
 	n.faults.do(func() {
+		n.living.Load().DirectoryFailed(dir) // first: closing the logs may wait for the disk
 		n.replicas.DirectoryFailed(dir)
-		n.living.Load().DirectoryFailed(dir)
 	})
 }
 
