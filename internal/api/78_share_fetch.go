@@ -165,7 +165,7 @@ func (f *shareFetching) reply() {
 		}
 	}
 	if epoch == share.FinalEpoch {
-		f.c.h.SharePartitions.End(*f.req.GroupID, *f.req.MemberID)
+		f.session.End()
 	}
 	f.c.Reply(f.c.encodeShareFetch(out, f.group.Lock))
 }

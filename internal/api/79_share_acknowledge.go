@@ -20,9 +20,10 @@ import (
 // See KIP-932.
 func (h *Handler) shareAcknowledge(c *call, req *kmsg.ShareAcknowledgeRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.ShareAcknowledgeResponse)
+	var session *share.Session
 	err := h.shareMember(req.GroupID, req.MemberID)
 	if err == nil {
-		err = h.SharePartitions.Acknowledging(*req.GroupID, *req.MemberID, req.ShareSessionEpoch)
+		session, err = h.SharePartitions.Acknowledging(*req.GroupID, *req.MemberID, req.ShareSessionEpoch)
 	}
 	if err != nil {
 		resp.ErrorCode = Code(err)
@@ -39,7 +40,7 @@ func (h *Handler) shareAcknowledge(c *call, req *kmsg.ShareAcknowledgeRequest) s
 	}
 	h.acknowledge(*req.GroupID, *req.MemberID, parts, req.Version >= 2, req.IsRenewAck, func() {
 		if req.ShareSessionEpoch == share.FinalEpoch {
-			h.SharePartitions.End(*req.GroupID, *req.MemberID)
+			session.End()
 		}
 		h.acknowledged(c, req, resp, parts)
 	})

@@ -8,8 +8,8 @@
 //
 // A share partition comes into being with the first fetch of its group: its state is read from the persister, and fetches
 // wait for that. It is given up when this node no longer leads the partition in the same epoch, when the persister
-// knows of a newer leader or state, and when no session of its group is left. Giving up loses no promise: what was
-// acknowledged is persisted; what was held comes again.
+// knows of a newer leader or state, and when no session of its group is left and nothing is held. Giving up loses no promise:
+// what was acknowledged is persisted; what was held comes again.
 //
 // # Locks
 //

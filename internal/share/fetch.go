@@ -152,6 +152,11 @@ func (f *waitingFetch) finish() {
 		}
 	}
 	f.session.leave(f)
+	if f.session.ended.Load() && !f.set.populated(f.o.Group) { // what this fetch began after the session's end
+		for _, p := range f.set.of(f.o.Group) {
+			p.retire()
+		}
+	}
 	f.done(f.results)
 }
 

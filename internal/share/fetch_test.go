@@ -213,7 +213,7 @@ func TestLoading(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		f.want(t, "0: 0-9 x1 of [0 9]")
-		b.set.End("g", "a")
+		a.session.End()
 
 		a = b.member("a", 0)
 		b.disk.fail(kerr.GroupIDNotFound)
@@ -261,7 +261,7 @@ func TestSessionsEnd(t *testing.T) {
 		f.want(t, "nothing")
 		g.want(t, "0: 0-9 x2 of [0 9]")
 		g = c.fetch()
-		b.set.End("g", "c")
+		c.session.End()
 		synctest.Wait()
 		g.want(t, "nothing")
 		if st := b.set.Stats(); st != (Stats{}) {

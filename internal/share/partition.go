@@ -112,7 +112,7 @@ func (p *partition) drop(why error) {
 	tell(undone, why)
 }
 
-// retire drops the share partition unless it is in use; if it is written, once that is over.
+// retire drops the share partition unless it is in use; if it is held or written, once that is over.
 func (p *partition) retire() {
 	p.mu.Lock()
 	p.leaving = true
@@ -125,7 +125,7 @@ func (p *partition) retire() {
 
 // idle says that the share partition may go. mu is held.
 func (p *partition) idle() bool {
-	return p.leaving && p.phase == active && p.state.Idle() && p.fetching == nil && len(p.waiting) == 0
+	return p.leaving && p.phase == active && p.state.Idle() && p.fetching == nil && len(p.waiting) == 0 && !p.state.Held()
 }
 
 // everybody are the fetches to wake. mu is held.

@@ -146,23 +146,23 @@ func (x *Session) forget(tps []TopicPartition) {
 	x.order = slices.DeleteFunc(x.order, func(tp TopicPartition) bool { return x.parts[tp] == nil })
 }
 
-// Acknowledging checks the epoch of a ShareAcknowledge and moves it on.
-func (s *Set) Acknowledging(group, member string, epoch int32) error {
+// Acknowledging finds the session of a ShareAcknowledge, checks the epoch and moves it on.
+func (s *Set) Acknowledging(group, member string, epoch int32) (*Session, error) {
 	if epoch == InitialEpoch {
-		return kerr.InvalidShareSessionEpoch
+		return nil, kerr.InvalidShareSessionEpoch
 	}
 	s.sessions.mu.Lock()
 	defer s.sessions.mu.Unlock()
 	switch x := s.sessions.all[memberKey{group, member}]; {
 	case x == nil:
-		return kerr.ShareSessionNotFound
+		return nil, kerr.ShareSessionNotFound
 	case epoch == FinalEpoch:
-		return nil
+		return x, nil
 	case epoch != x.epoch:
-		return kerr.InvalidShareSessionEpoch
+		return nil, kerr.InvalidShareSessionEpoch
 	default:
 		x.epoch = nextEpoch(x.epoch)
-		return nil
+		return x, nil
 	}
 }
 
@@ -231,25 +231,38 @@ func wakeAll(fs []*waitingFetch) {
 	}
 }
 
-// End closes a session and makes what its member holds available again. The share partitions of a group that has no session
-// any more are given up, as soon as nothing of them is being written.
-func (s *Set) End(group, member string) {
-	ss := &s.sessions
+// End closes the session, unless it is closed, and makes what its member holds available again. The share partitions of a group
+// that has no session any more are given up, as soon as nothing of them is held or being written.
+func (x *Session) End() {
+	s, ss := x.set, &x.set.sessions
+	key := memberKey{x.Group, x.Member}
 	ss.mu.Lock()
-	x := ss.all[memberKey{group, member}]
-	if x == nil {
+	if ss.all[key] != x { // the member may have another one
 		ss.mu.Unlock()
 		return
 	}
-	woken, empty := ss.remove(x), ss.members[group] == 0
+	woken := ss.remove(x)
 	ss.mu.Unlock()
 	wakeAll(woken)
-	for _, p := range s.of(group) { // a partition may have left the session and still be held
-		p.release(member)
-		if empty {
+	for _, p := range s.of(x.Group) { // a partition may have left the session and still be held
+		ss.mu.Lock()
+		again := ss.all[key] != nil
+		ss.mu.Unlock()
+		if again { // what is held is the new session's
+			return
+		}
+		p.release(x.Member)
+		if !s.populated(x.Group) {
 			p.retire()
 		}
 	}
+}
+
+// populated says whether a group has sessions.
+func (s *Set) populated(group string) bool {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	return s.sessions.members[group] > 0
 }
 
 // disconnected ends the sessions that a connection has.
@@ -273,7 +286,7 @@ func (s *Set) disconnected(connection uint64) {
 	ss.mu.Unlock()
 	wakeAll(woken)
 	for _, x := range gone {
-		s.End(x.Group, x.Member)
+		x.End()
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/klamm-io/klamm/internal/share/delivery"
 )
 
 func TestSessionEpochs(t *testing.T) {
@@ -19,7 +22,10 @@ func TestSessionEpochs(t *testing.T) {
 			_, err := b.set.Begin(Request{Group: "g", Member: member, Epoch: epoch, Connection: 1, Acknowledgement: ack, OnClose: func(func()) {}})
 			return err
 		}
-		ack := func(member string, epoch int32) error { return b.set.Acknowledging("g", member, epoch) }
+		ack := func(member string, epoch int32) error {
+			_, err := b.set.Acknowledging("g", member, epoch)
+			return err
+		}
 		for i, x := range []struct{ got, want error }{
 			{fetch("a", 1, false), kerr.ShareSessionNotFound},
 			{fetch("a", -1, false), kerr.ShareSessionNotFound},
@@ -146,4 +152,92 @@ func TestAGroupGoesWhileItLoads(t *testing.T) {
 			t.Fatalf("%+v", st)
 		}
 	})
+}
+
+// The end of a session is not that of the one that its member has opened since.
+func TestEndOfAnOldSession(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.produce(0, 10)
+		a := b.member("a", 0)
+		old := a.session
+		if err := a.open(0); err != nil {
+			t.Fatal(err)
+		}
+		a.fetch().want(t, "0: 0-9 x1 of [0 9]")
+		old.End()
+		if n := b.set.Stats().Sessions; n != 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		want(t, "what the new session holds", *a.ack(0, 9, delivery.Accept), "ok")
+	})
+}
+
+// Members that come while the last session of their group ends: nothing that they hold or fetch goes with it.
+func TestMembersComeAtTheEnd(t *testing.T) {
+	t.Run("another one", func(t *testing.T) {
+		run(t, func(t *testing.T, b *broker) {
+			b.produce(0, 10)
+			a := b.member("a", 0)
+			a.fetch().want(t, "0: 0-9 x1 of [0 9]")
+			b.disk.called = func() { b.member("c", 0) } // while what a held is written
+			a.session.End()
+			if st := b.set.Stats(); st != (Stats{1, 1}) {
+				t.Fatalf("%+v", st)
+			}
+		})
+	})
+	t.Run("the same", func(t *testing.T) {
+		run(t, func(t *testing.T, b *broker) {
+			b.produce(0, 10)
+			b.produce(1, 10)
+			a := b.member("a", 0, 1)
+			a.fetch().want(t, "0: 0-9 x1 of [0 9]; 1: 0-9 x1 of [0 9]")
+			b.disk.took()
+			b.disk.called = func() { b.member("a", 0, 1) } // while one of its partitions is released
+			a.session.End()
+			if st := b.set.Stats(); st != (Stats{1, 2}) {
+				t.Fatalf("%+v", st)
+			}
+			if got := b.disk.took(); strings.Count(got, "available") != 1 {
+				t.Fatal(got)
+			}
+		})
+	})
+	t.Run("just after it was seen to be the last", func(t *testing.T) {
+		run(t, func(t *testing.T, b *broker) {
+			b.produce(0, 10)
+			a := b.member("a", 0)
+			a.fetch().want(t, "0: 0-9 x1 of [0 9]")
+			want(t, "release", *a.ack(0, 9, delivery.Release), "ok")
+			c := b.member("c", 0)
+			c.fetch().want(t, "0: 0-9 x2 of [0 9]")
+			b.set.find("g", at(0)).retire()
+			want(t, "what it holds", *c.ack(0, 8, delivery.Accept), "ok")
+			want(t, "what it holds", *c.ack(9, 9, delivery.Accept), "ok")
+			if n := b.set.Stats().SharePartitions; n != 0 {
+				t.Fatalf("%d share partitions", n)
+			}
+		})
+	})
+}
+
+// A fetch that runs while the last session of its group ends leaves no share partition behind.
+func TestAFetchRunsAtTheEnd(t *testing.T) {
+	for _, held := range []bool{true, false} {
+		run(t, func(t *testing.T, b *broker) {
+			b.produce(0, 10)
+			a := b.member("a", 0, 1)
+			b.disk.called = func() {
+				a.session.End()
+				if held {
+					b.disk.wait()
+				}
+			}
+			a.fetch().want(t, "nothing")
+			b.disk.release()
+			if st := b.set.Stats(); st != (Stats{}) {
+				t.Fatalf("%+v", st)
+			}
+		})
+	}
 }

@@ -76,6 +76,18 @@ func (p *Partition) CanAcquire(c Config) bool {
 // Idle says that nothing is written or waits to be.
 func (p *Partition) Idle() bool { return len(p.queue) == 0 && len(p.flight) == 0 }
 
+// Held says that a member holds something.
+func (p *Partition) Held() bool {
+	for _, b := range p.batches {
+		for i := range b.runs {
+			if b.runs[i].state == Acquired {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // LogStartMoved forgets what the log has deleted. It is not written: the next write carries the new start.
 func (p *Partition) LogStartMoved(offset int64) {
 	if offset <= p.start {
