@@ -426,6 +426,7 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 	}
 	var errs []error
+	n.shareSet.Drain() // the server waits for its answers
 	errs = append(errs, n.server.Close(ctx))
 	n.shareSet.Close()
 	errs = append(errs, n.transactions.Close(ctx), n.shares.Close(ctx))

@@ -34,12 +34,16 @@ type Fetched struct {
 	Acquired []delivery.AcquiredRecords
 }
 
+// maxWait is how long a fetch may wait. Kafka has no limit; consumers wait for half a second.
+const maxWait = 30 * time.Second
+
 // Fetch acquires records of partitions for a member and calls done, once, with what there is to tell: before it returns if
 // there is enough, else when there is or when the wait is over. It says whether done has been called by this call.
 //
 // It waits until MinBytes can be read of share partitions that have room for more held records, and ends early when a
 // partition cannot be read, is no longer led here, when all have errors, and when the session ends.
 func (s *Set) Fetch(session *Session, o FetchOptions, parts []TopicPartition, done func([]Fetched)) bool {
+	o.Wait = min(o.Wait, maxWait)
 	f := &waitingFetch{set: s, session: session, o: o, done: done}
 	if o.MaxRecords > 0 && o.MaxBytes > 0 {
 		for _, tp := range parts {

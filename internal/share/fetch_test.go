@@ -78,8 +78,9 @@ func TestWakes(t *testing.T) {
 		f.want(t, "0: 3-4 x2 of [0 9]")
 
 		long := func(o *FetchOptions) { o.Wait = time.Hour }
+		time.Sleep(time.Second)
 		f = c.fetch(long)
-		time.Sleep(30*time.Second - 1)
+		time.Sleep(29*time.Second - 1)
 		f.want(t, "waits")
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()

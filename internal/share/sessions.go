@@ -23,6 +23,7 @@ type sessions struct {
 	members map[string]int  // sessions by group
 	heard   map[uint64]bool // connections whose end is heard of
 	limbo   map[*Session]bool
+	drained bool // nothing waits any more
 }
 
 type memberKey struct{ group, member string }
@@ -194,12 +195,20 @@ func (x *Session) Tell(epoch int32, tp TopicPartition, records, failed bool) boo
 	return told
 }
 
-// enter lets a fetch be woken when the session ends. It says whether the session is still there.
-func (x *Session) enter(f *waitingFetch) bool {
+// enter lets a fetch be woken when the session ends. The session's earlier fetches wait no longer: a member that goes on over
+// another connection does not hear them.
+func (x *Session) enter(f *waitingFetch) {
 	x.set.sessions.mu.Lock()
-	defer x.set.sessions.mu.Unlock()
+	earlier := slices.Clone(x.fetches)
 	x.fetches = append(x.fetches, f)
-	return !x.ended.Load()
+	drained := x.set.sessions.drained
+	x.set.sessions.mu.Unlock()
+	for _, e := range earlier {
+		e.expire()
+	}
+	if drained {
+		f.expired.Store(true)
+	}
 }
 
 func (x *Session) leave(f *waitingFetch) {
@@ -309,6 +318,24 @@ func (s *sessions) listen(connection uint64) bool {
 	news := !s.heard[connection]
 	s.heard[connection] = true
 	return news
+}
+
+// Drain answers what waits with what there is. Nothing waits from then on, so that a server need not wait for it.
+func (s *Set) Drain() {
+	ss := &s.sessions
+	ss.mu.Lock()
+	ss.drained = true
+	var fetches []*waitingFetch
+	for _, x := range ss.all { // order does not matter: none waits
+		fetches = append(fetches, x.fetches...)
+	}
+	for x := range ss.limbo { // order does not matter: none waits
+		fetches = append(fetches, x.fetches...)
+	}
+	ss.mu.Unlock()
+	for _, f := range fetches {
+		f.expire()
+	}
 }
 
 // close ends every session.

@@ -241,3 +241,38 @@ func TestAFetchRunsAtTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// Waits end: a session's last fetch alone waits, no longer than a fetch may, and not while the node closes.
+func TestWaitsEnd(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		long := func(o *FetchOptions) { o.Wait = 24 * 24 * time.Hour }
+		a := b.member("a", 0)
+		first := a.fetch(long)
+		second := a.fetch(long)
+		first.want(t, "0:")
+		second.want(t, "waits")
+		lingered := 0
+		linger := func() {
+			b.set.Linger(Request{OnClose: func(func()) {}}, 24*24*time.Hour, func() { lingered++ })
+			synctest.Wait()
+		}
+		linger()
+		time.Sleep(maxWait)
+		synctest.Wait()
+		second.want(t, "0:")
+		if lingered != 1 {
+			t.Fatal("it lingers")
+		}
+
+		third := a.fetch(long)
+		linger()
+		b.set.Drain()
+		synctest.Wait()
+		third.want(t, "0:")
+		a.fetch(long).want(t, "0:")
+		linger()
+		if lingered != 3 {
+			t.Fatalf("%d of 3", lingered)
+		}
+	})
+}
