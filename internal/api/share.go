@@ -24,14 +24,24 @@ const (
 // created when it is missing, and while its partition is elected or loads, the request is tried again: all of these
 // requests may be repeated.
 func (h *Handler) ShareState(req kmsg.Request, reply func(kmsg.Response)) {
-	h.shareState(req, 1, reply)
+	h.shareStateTopic(func() { h.shareState(req, 1, reply) })
+}
+
+// ShareStateOnce is ShareState for those who try again themselves.
+func (h *Handler) ShareStateOnce(req kmsg.Request, reply func(kmsg.Response)) {
+	h.shareStateTopic(func() { h.askShare(req, machine.Client{}, reply) })
+}
+
+// shareStateTopic has the coordinator's topic created if it is missing; then runs when it is there or has failed.
+func (h *Handler) shareStateTopic(then func()) {
+	if _, there := h.Image().Topic(shareStateTopic); !there {
+		h.createTopic(machine.Client{Principal: "User:ANONYMOUS"}, shareStateTopic, then)
+		return
+	}
+	then()
 }
 
 func (h *Handler) shareState(req kmsg.Request, attempt int, reply func(kmsg.Response)) {
-	if _, there := h.Image().Topic(shareStateTopic); !there && attempt == 1 {
-		h.createTopic(machine.Client{Principal: "User:ANONYMOUS"}, shareStateTopic, func() { h.shareState(req, 2, reply) })
-		return
-	}
 	h.askShare(req, machine.Client{}, func(resp kmsg.Response) {
 		switch shareStateCode(resp) {
 		case kerr.NotCoordinator.Code, kerr.CoordinatorLoadInProgress.Code:

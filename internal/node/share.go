@@ -71,7 +71,7 @@ type persister struct{ n *Node }
 // *kmsg.WriteShareGroupStateRequest, or another of the keys 83 to 87. reply is called exactly once, on any goroutine; errors
 // are codes in the response.
 func (p persister) Call(req kmsg.Request, reply func(kmsg.Response)) {
-	p.n.handler.ShareState(req, reply)
+	p.n.handler.ShareStateOnce(req, reply)
 }
 
 func shareGroupConfig(v config.Values) group.ShareConfig {

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,5 +47,65 @@ func TestStateIsGone(t *testing.T) {
 		if n := b.set.Stats().SharePartitions; n != 0 {
 			t.Fatalf("%d share partitions", n)
 		}
+	})
+}
+
+// The persister is asked for so long, and then its error is told.
+func TestPatience(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.produce(0, 10)
+		a := b.member("a", 0)
+		a.fetch().want(t, "0: 0-9 x1 of [0 9]")
+		b.disk.always = map[int32]*kerr.Error{0: kerr.NotCoordinator}
+		ack := a.ack(0, 9, delivery.Accept)
+		time.Sleep(patience - 1)
+		synctest.Wait()
+		want(t, "accept", *ack, "waits")
+		time.Sleep(1)
+		synctest.Wait()
+		want(t, "accept", *ack, kerr.CoordinatorNotAvailable.Description)
+	})
+}
+
+// A leadership that is lost before anybody watches for it.
+func TestLostBeforeTheWatch(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		r, err := b.logs.Identified(topic, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &partition{set: b.set, group: "g", TopicPartition: at(0), replica: r, waiting: map[*waitingFetch]uint64{}}
+		b.set.groups["g"] = map[TopicPartition]*partition{at(0): p}
+		b.lead(2)
+		p.load()
+		if n := b.set.Stats().SharePartitions; n != 0 {
+			t.Fatalf("%d share partitions", n)
+		}
+		want(t, "persister", b.disk.took(), "")
+	})
+}
+
+// The log is not read by the goroutine that the persister answers on.
+func TestBeginsBesideThePersister(t *testing.T) {
+	run(t, func(t *testing.T, b *broker) {
+		b.produce(0, 10)
+		b.group.Reset, b.group.Ago = ByDuration, time.Hour
+		slow := make(chan struct{})
+		var wait atomic.Bool
+		b.set.Now = func() time.Time {
+			if wait.CompareAndSwap(true, false) {
+				<-slow
+			}
+			return time.Now()
+		}
+		b.disk.wait()
+		f := b.member("a", 0).fetch()
+		wait.Store(true)
+		b.disk.release()
+		f.want(t, "waits")
+		close(slow)
+		synctest.Wait()
+		b.produce(0, 5)
+		f.want(t, "0: 10-14 x1 of [10 14]")
 	})
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/klamm-io/klamm/internal/share/delivery"
 )
 
-// The coordinator may be loading, or moving: that is tried again, from backoffMin on in doubling intervals.
+// The coordinator may be loading, or moving: that is tried again, from backoffMin on in doubling intervals, for as long as
+// members are to wait for what becomes of their acknowledgements.
 const (
-	attempts   = 12
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 5 * time.Second
+	patience   = 15 * time.Second
 )
 
 // load reads the state. It is called once, before anybody else knows the share partition's state.
@@ -30,6 +31,10 @@ func (p *partition) load() {
 		stop()
 		return
 	}
+	if err := p.led(); err != nil { // it went before the watch
+		p.drop(err)
+		return
+	}
 	req := kmsg.NewPtrReadShareGroupStateRequest()
 	req.GroupID = p.group
 	t := kmsg.NewReadShareGroupStateRequestTopic()
@@ -38,15 +43,16 @@ func (p *partition) load() {
 	x.Partition, x.LeaderEpoch = p.Index, p.epoch
 	t.Partitions = append(t.Partitions, x)
 	req.Topics = append(req.Topics, t)
-	p.call(req, 0, p.loaded)
+	p.call(req, 0, p.set.Now(), p.loaded)
 }
 
 // call asks the persister, again if it was not ready. then runs without a lock.
-func (p *partition) call(req kmsg.Request, attempt int, then func(kmsg.Response)) {
+func (p *partition) call(req kmsg.Request, attempt int, since time.Time, then func(kmsg.Response)) {
 	p.set.Persister.Call(req, func(resp kmsg.Response) {
 		code, _ := outcome(resp, p.TopicPartition)
-		if attempt+1 < attempts && again(code) {
-			if p.retry(min(backoffMin<<attempt, backoffMax), func() { p.call(req, attempt+1, then) }) {
+		if again(code) {
+			left := patience - p.set.Now().Sub(since)
+			if left > 0 && p.retry(min(backoffMin<<min(attempt, 10), backoffMax, left), func() { p.call(req, attempt+1, since, then) }) {
 				return
 			}
 		}
@@ -152,14 +158,34 @@ func (p *partition) loaded(resp kmsg.Response) {
 		return
 	}
 	x := stateOf(resp.(*kmsg.ReadShareGroupStateResponse), p.TopicPartition)
-	start := x.StartOffset
-	if start == -1 {
-		var err error
-		if start, err = p.began(p.set.Group(p.group)); err != nil {
-			p.unloaded(err, false)
-			return
-		}
+	if x.StartOffset != -1 {
+		p.activate(x.StartOffset, x)
+		return
 	}
+	g := p.set.Group(p.group)
+	if g.Reset != ByDuration {
+		p.begins(g, x)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.phase != dropped {
+		p.set.spawn(func() { p.begins(g, x) }) // it reads the log, and this goroutine is the persister's
+	}
+}
+
+// begins finds where a group without state begins.
+func (p *partition) begins(g Group, x *kmsg.ReadShareGroupStateResponseTopicPartition) {
+	start, err := p.began(g)
+	if err != nil {
+		p.unloaded(err, false)
+		return
+	}
+	p.activate(start, x)
+}
+
+// activate begins with the state.
+func (p *partition) activate(start int64, x *kmsg.ReadShareGroupStateResponseTopicPartition) {
 	var states []delivery.StateBatch
 	for _, b := range x.StateBatches {
 		states = append(states, delivery.StateBatch{First: b.FirstOffset, Last: b.LastOffset, State: delivery.State(b.DeliveryState), Deliveries: b.DeliveryCount})
@@ -210,7 +236,7 @@ func (p *partition) pump() {
 	p.writing = ok
 	p.mu.Unlock()
 	if ok {
-		p.call(p.request(w), 0, p.written)
+		p.call(p.request(w), 0, p.set.Now(), p.written)
 	}
 }
 
