@@ -8,10 +8,10 @@ import (
 	"math"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // CleanerConfig says how logs with cleanup.policy=compact are compacted. What is for all threads together is shared
@@ -241,8 +241,8 @@ func (d *Dirs) cleaned(thread int, e *entry, run lastRun, err error) {
 		d.sayCleaned(e, run)
 	case errors.Is(err, errStopped), errors.Is(err, storage.ErrCleaningAborted), errors.Is(err, storage.ErrClosed):
 		d.c.Logger.Debug("compaction of a log was given up; the next one begins again", "log", e.log.Dir(), "reason", err)
-	case errors.Is(err, syscall.ENOSPC):
-		d.c.Logger.Warn("a log cannot be compacted for want of space; the cleaner tries again", "log", e.log.Dir(), "error", err)
+	case vfs.Exhausted(err):
+		d.c.Logger.Warn("a log cannot be compacted for want of space or open files; the cleaner tries again", "log", e.log.Dir(), "error", err)
 	default:
 		d.giveUp(e, err)
 	}

@@ -16,8 +16,7 @@ import (
 // opened because the process has too many.
 func fault(err error) bool {
 	var system syscall.Errno
-	return errors.As(err, &system) && !vfs.NoSpace(err) && system != syscall.EMFILE && system != syscall.ENFILE &&
-		!errors.Is(err, storage.ErrClosed)
+	return errors.As(err, &system) && !vfs.Exhausted(err) && !errors.Is(err, storage.ErrClosed)
 }
 
 // Check takes note of an error that somebody met who used a log: if it is the disk's, the log's directory has failed. It never
@@ -51,11 +50,15 @@ func (d *Dirs) checkDisk(l *storage.Log, err error) {
 	d.Check(l, err)
 }
 
-// diskFailed takes note of a directory's first error. A disk that is full has not failed: what found no room is tried again,
+// diskFailed takes note of a directory's first error. A disk that is full has not failed, nor one whose files cannot be opened for their number: what was in vain is tried again,
 // by the client that wanted it or when its time comes.
 func (d *Dirs) diskFailed(dir *directory, err error) {
 	if vfs.NoSpace(err) {
 		d.c.Logger.Warn("a log directory's disk is full", "dir", dir.path, "error", err)
+		return
+	}
+	if vfs.Exhausted(err) {
+		d.c.Logger.Warn("a file of a log directory cannot be opened, there are too many open ones", "dir", dir.path, "error", err)
 		return
 	}
 	d.mu.Lock()

@@ -144,6 +144,36 @@ func TestAbandon(t *testing.T) {
 	r.want("after a start", []int64{r.d.Log(topic("t"), 0).View().LogEnd, r.d.Log(topic("u"), 0).View().LogEnd}, []int64{6, 3})
 }
 
+// What fails because there are too many open files is no disk's fault.
+func TestTooManyOpenFiles(t *testing.T) {
+	for _, number := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {
+		r := newRig(t, "/a", "/b").open()
+		l := r.create("t")
+		r.append(l, 3)
+		if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+			t.Fatal(err)
+		}
+		r.faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate {
+				return number
+			}
+			return nil
+		})
+		r.append(l, 1)
+		for k := range checkpointKinds {
+			r.d.checkpointAll(k)
+		}
+		for range 3 {
+			r.d.moveAll(always)
+		}
+		r.want("online", []error{r.d.Info()[0].Err, r.d.Info()[1].Err}, []error{nil, nil})
+		r.faults.Set(nil)
+		r.moved()
+		r.append(l, 1)
+		r.want("moved", []any{l.Dir(), len(values(t, l)), l.Flush(5)}, []any{"/b/t-0", 5, error(nil)})
+	}
+}
+
 // Cordoned directories get no new logs, unless all are cordoned; those that are offline get none at all.
 func TestPlacementAmongBadDirectories(t *testing.T) {
 	r := newRig(t, "/a", "/b", "/c").open()

@@ -99,10 +99,10 @@ func (d *Dirs) moveFailed(m *move, err error) {
 	if errors.Is(err, errStopped) || errors.Is(err, storage.ErrBehind) {
 		return
 	}
-	if vfs.NoSpace(err) {
+	if vfs.Exhausted(err) {
 		if now := d.c.Now(); now.Sub(m.said) >= progressEvery {
 			m.said = now
-			d.c.Logger.Warn("a log cannot move for want of space; it is tried again", "log", m.e.log.Dir(), "to", m.dir.path, "error", err)
+			d.c.Logger.Warn("a log cannot move for want of space or open files; it is tried again", "log", m.e.log.Dir(), "to", m.dir.path, "error", err)
 		}
 		return
 	}

@@ -1,8 +1,13 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
+	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // Many logs share a few open files: what is not in use is closed, and opened again when it is needed.
@@ -53,4 +58,70 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	bounded("closed")
+}
+
+// Segments' files that cannot be opened for their number leave the log as it is: it works on when there are fewer, and what a flush says is
+// durable then is.
+func TestTooManyOpenFiles(t *testing.T) {
+	for at := 1; ; at++ {
+		mem, o := memory(t)
+		faults := vfs.NewFaults(mem, nil)
+		o.FS, o.Config.IndexInterval = faults, 1
+		l, _ := open(t, o)
+		fill := func() error {
+			_, err := tryAppend(l, records(1, t0.UnixMilli(), 100), AppendOptions{})
+			return err
+		}
+		idle := func() {
+			for _, s := range l.View().segments {
+				for _, f := range s.files() {
+					f.h.idle()
+				}
+			}
+		}
+		if err := errors.Join(fill(), fill(), l.Roll(t0), fill(), fill()); err != nil {
+			t.Fatal(err)
+		}
+		idle()
+		n, hit := 0, false
+		faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpOpen && !strings.HasSuffix(op.Path, suffixSnapshot) { // that fails like its fsync
+				if n++; n == at {
+					hit = true
+					return syscall.EMFILE
+				}
+			}
+			return nil
+		})
+		want := int64(4)
+		for range 2 {
+			if err := fill(); err == nil {
+				want++
+			} else if !errors.Is(err, syscall.EMFILE) {
+				t.Fatal(err)
+			}
+			idle()
+		}
+		err := l.Flush(want)
+		faults.Set(nil)
+		if err != nil && !errors.Is(err, syscall.EMFILE) {
+			t.Fatal(err)
+		}
+		if err := errors.Join(fill(), l.Flush(want+1)); err != nil {
+			t.Fatalf("file %d: the log does not work on: %v", at, err)
+		}
+		mem.Crash(nil)
+		l.Close(false)
+		l, rec := open(t, o)
+		if end := l.View().LogEnd; end != want+1 {
+			t.Fatalf("file %d: %d records of %d are left: %+v", at, end, want+1, rec)
+		}
+		l.Close(true)
+		if !hit {
+			if at < 4 {
+				t.Fatalf("only %d files were opened", at-1)
+			}
+			return
+		}
+	}
 }

@@ -57,23 +57,29 @@ func (l *Log) gather(upTo int64, closing bool) (*flushing, error) {
 	}
 	l.dirDirty, l.freshSnaps = false, nil
 	l.mu.Unlock()
-	// The tails of all come first: where the disk is full nothing may count as on its way to it.
+	// The tails of all come first, and all files: where the disk is full, or a file cannot be opened, nothing may count as on its
+	// way to the disk.
+	dirDirty := f.dirDirty
 	tails := make([]*indexes, len(list))
 	for i, s := range list {
-		if tails[i] = l.tails(s); tails[i] == nil {
-			continue
+		var err error
+		if tails[i] = l.tails(s); tails[i] != nil {
+			err = tails[i].write()
 		}
-		if err := tails[i].write(); err != nil {
+		if err == nil {
+			err = f.acquire(s, tails[i])
+		}
+		if err != nil {
+			f.release()
 			l.mu.Lock()
-			l.dirDirty, l.freshSnaps = l.dirDirty || f.dirDirty, slices.Concat(f.snaps, l.freshSnaps)
+			l.dirDirty, l.freshSnaps = l.dirDirty || dirDirty, slices.Concat(f.snaps, l.freshSnaps)
 			l.mu.Unlock()
 			return nil, l.wanting(err)
 		}
 	}
 	for i, s := range list {
-		if err := l.gatherSegment(f, s, tails[i]); err != nil {
-			f.release()
-			return nil, l.doom(err)
+		if tails[i] != nil {
+			l.gathered(s, tails[i])
 		}
 	}
 	return f, nil
@@ -90,25 +96,12 @@ func (l *Log) tails(s *segment) *indexes {
 	return s.idx.Load()
 }
 
-// gatherSegment takes references to the files of a segment that changed; x is what its index files have now. files is held.
-func (l *Log) gatherSegment(f *flushing, s *segment, x *indexes) error {
+// acquire takes references to the files of a segment that changed; x is what its index files have now.
+func (f *flushing) acquire(s *segment, x *indexes) error {
 	handles := []*handle{s.log}
 	if x != nil {
 		handles = append(handles, x.unsynced()...)
 		f.dirDirty = f.dirDirty || x.aborts.durable <= 0 && x.aborts.len() > 0 // the file may be new
-		y := *x
-		y.wrote(x)
-		y.synced()
-		l.mu.Lock()
-		if s == l.act.segment {
-			l.act.indexes.wrote(&y)
-			l.act.indexes.markSynced(&y)
-			l.act.shown = nil
-		} else {
-			y.dropTails()
-			s.idx.Store(&y)
-		}
-		l.mu.Unlock()
 	}
 	for _, h := range handles {
 		if _, err := h.acquire(); err != nil {
@@ -117,6 +110,23 @@ func (l *Log) gatherSegment(f *flushing, s *segment, x *indexes) error {
 		f.handles = append(f.handles, h)
 	}
 	return nil
+}
+
+// gathered takes over that x, which is what a segment's index files have now, will be durable. files is held.
+func (l *Log) gathered(s *segment, x *indexes) {
+	y := *x
+	y.wrote(x)
+	y.synced()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s == l.act.segment {
+		l.act.indexes.wrote(&y)
+		l.act.indexes.markSynced(&y)
+		l.act.shown = nil
+	} else {
+		y.dropTails()
+		s.idx.Store(&y)
+	}
 }
 
 func (f *flushing) release() {

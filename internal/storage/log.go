@@ -183,9 +183,9 @@ func (l *Log) doomed(err error) error {
 	return err
 }
 
-// wanting is doom for what leaves the log as it was if the disk is only full. mu is not held.
+// wanting is doom for what leaves the log as it was if the disk is only full, or too many files are open. mu is not held.
 func (l *Log) wanting(err error) error {
-	if vfs.NoSpace(err) {
+	if vfs.Exhausted(err) {
 		return err
 	}
 	return l.doom(err)

@@ -227,6 +227,9 @@ func (l *Log) write(batches []record.Batch, total int) error {
 func (l *Log) writeAt(b []byte, pos int64) error {
 	h := l.act.log
 	f, err := h.acquire()
+	if err != nil && vfs.Exhausted(err) && pos == l.act.size { // nothing was written
+		return fail(h, pos, err)
+	}
 	if err == nil {
 		_, err = f.WriteAt(b, pos)
 		h.Release()

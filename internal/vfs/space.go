@@ -10,3 +10,8 @@ import (
 func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// Exhausted is NoSpace, or says that there are too many open files: the disk is not to blame for either.
+func Exhausted(err error) bool {
+	return NoSpace(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
