@@ -22,7 +22,7 @@ import (
 //     answer has both outcomes for each partition.
 //   - Sessions: epoch 0 opens one, and must not acknowledge; -1 acknowledges, fetches nothing, and releases what is held;
 //     others must come in order. The answer names partitions with news, and the first one all.
-//   - Where there is no room for a session, the answer waits for max_wait_ms: the client would come again at once.
+//   - Where there is no room for a session, the answer waits for max_wait_ms, 30 s at most, as all do: the client would come again at once.
 //   - Records are whole batches, as they stand in the log; AcquiredRecords says which of them are the member's.
 //   - Bytes of the log are never read here: the answer refers to them.
 //

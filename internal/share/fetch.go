@@ -41,7 +41,7 @@ const maxWait = 30 * time.Second
 // there is enough, else when there is or when the wait is over. It says whether done has been called by this call.
 //
 // It waits until MinBytes can be read of share partitions that have room for more held records, and ends early when a
-// partition cannot be read, is no longer led here, when all have errors, and when the session ends.
+// partition cannot be read, is no longer led here, when all have errors, and when the session ends or fetches again.
 func (s *Set) Fetch(session *Session, o FetchOptions, parts []TopicPartition, done func([]Fetched)) bool {
 	o.Wait = min(o.Wait, maxWait)
 	f := &waitingFetch{set: s, session: session, o: o, done: done}
