@@ -44,7 +44,9 @@ func recoveryRow(name, title string, gib int64, goals ...float64) row {
 			return load.send(ctx, x.address, rs, gib<<30/rs.payload)
 		}()
 		_ = syscall.Kill(-x.cmd.Process.Pid, syscall.SIGKILL)
-		_ = <-x.ended
+		if ended := <-x.ended; err == nil && ended == nil {
+			err = fmt.Errorf("it ended before it was killed\n%s", x.said())
+		}
 		if err != nil {
 			return f, err
 		}
