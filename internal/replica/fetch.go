@@ -86,7 +86,7 @@ func (f *waitingFetch) run(last bool) bool {
 			continue
 		}
 		if f.stop == nil {
-			f.stop = f.set.after(f.o.Wait, f.expire)
+			f.stop = f.set.tasks.After(f.o.Wait, f.expire)
 		}
 		if !f.session.Park(f.keep, f) {
 			continue
@@ -98,7 +98,7 @@ func (f *waitingFetch) run(last bool) bool {
 }
 
 // Wake runs on the goroutine that made the news; the fetch goes on beside it.
-func (f *waitingFetch) Wake() { f.set.spawn(func() { f.run(false) }) }
+func (f *waitingFetch) Wake() { f.set.tasks.Go(func() { f.run(false) }) }
 
 func (f *waitingFetch) expire() {
 	f.expired.Store(true)

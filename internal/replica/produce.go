@@ -124,7 +124,7 @@ func (s *Set) Await(ws []*Waiting, timeout time.Duration, done func()) bool {
 		waits = waits || w.cancel != nil
 	}
 	if waits {
-		a.stop = s.after(timeout, func() {
+		a.stop = s.tasks.After(timeout, func() {
 			for _, w := range ws {
 				if w.cancel != nil && w.cancel() {
 					a.settle(w, ErrTimedOut)

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klamm-io/klamm/internal/background"
 	"github.com/klamm-io/klamm/internal/logdir"
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/record"
@@ -63,7 +64,7 @@ type Set struct {
 	byID   map[schema.UUID]*topicSet
 	byName map[string]*topicSet
 
-	runner
+	tasks background.Group // fetches that were woken, and time limits
 }
 
 type topicSet struct {
@@ -74,10 +75,8 @@ type topicSet struct {
 
 // New makes an empty set; Apply fills it.
 func New(c Config) *Set {
-	s := &Set{self: c.Self, dirs: c.Dirs, codecs: c.Codecs, logger: c.Logger, now: c.Now, topic: c.Topic,
+	return &Set{self: c.Self, dirs: c.Dirs, codecs: c.Codecs, logger: c.Logger, now: c.Now, topic: c.Topic,
 		byID: map[schema.UUID]*topicSet{}, byName: map[string]*topicSet{}}
-	s.runner.init()
-	return s
 }
 
 // Named finds a partition of this node by topic name: ErrUnknownPartition if it has none.

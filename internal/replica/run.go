@@ -3,65 +3,7 @@ package replica
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 )
-
-// runner counts what a Set lets run beside its callers: fetches that were woken, and time limits. It is no WaitGroup,
-// because a fetch that is woken while Close waits may begin one more.
-type runner struct {
-	tasks sync.Mutex // guards alive
-	ended *sync.Cond
-	alive int
-}
-
-func (r *runner) init() { r.ended = sync.NewCond(&r.tasks) }
-
-func (r *runner) begin() {
-	r.tasks.Lock()
-	r.alive++
-	r.tasks.Unlock()
-}
-
-func (r *runner) end() {
-	r.tasks.Lock()
-	if r.alive--; r.alive == 0 {
-		r.ended.Broadcast()
-	}
-	r.tasks.Unlock()
-}
-
-func (r *runner) wait() {
-	r.tasks.Lock()
-	for r.alive > 0 {
-		r.ended.Wait()
-	}
-	r.tasks.Unlock()
-}
-
-// spawn runs f on a goroutine that Close waits for.
-func (r *runner) spawn(f func()) {
-	r.begin()
-	go func() {
-		defer r.end()
-		f()
-	}()
-}
-
-// after calls f on a goroutine of its own once d has passed, unless stop comes first; stop says whether it did.
-func (r *runner) after(d time.Duration, f func()) (stop func() bool) {
-	r.begin()
-	t := time.AfterFunc(d, func() {
-		defer r.end()
-		f()
-	})
-	return func() bool {
-		if !t.Stop() {
-			return false
-		}
-		r.end()
-		return true
-	}
-}
 
 // placersMax is how many partitions are placed at once: what that costs is waiting for the disk.
 const placersMax = 16
@@ -94,5 +36,5 @@ func (s *Set) Close() {
 		p.resign(ErrClosed)
 	}
 	s.changing.Unlock()
-	s.wait()
+	s.tasks.Wait()
 }

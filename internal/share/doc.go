@@ -27,6 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/background"
 	"github.com/klamm-io/klamm/internal/replica"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/share/delivery"
@@ -82,14 +83,13 @@ type Set struct {
 	groups map[string]map[TopicPartition]*partition
 	closed bool
 
-	runner
+	tasks background.Group // fetches that were woken, time limits, and what must not run on the goroutine of others
 }
 
 // New makes an empty set.
 func New(c Config) *Set {
 	s := &Set{Config: c, groups: map[string]map[TopicPartition]*partition{}}
 	s.sessions.init()
-	s.runner.init()
 	return s
 }
 

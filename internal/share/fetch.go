@@ -109,7 +109,7 @@ func (f *waitingFetch) run() bool {
 			continue
 		}
 		if f.stop == nil {
-			f.stop = f.set.after(f.o.Wait, f.expire)
+			f.stop = f.set.tasks.After(f.o.Wait, f.expire)
 		}
 		if f.park() {
 			return false
@@ -136,7 +136,7 @@ func (f *waitingFetch) wake() {
 	f.parked, f.news = false, !was
 	f.mu.Unlock()
 	if was {
-		f.set.spawn(func() { f.run() })
+		f.set.tasks.Go(func() { f.run() })
 	}
 }
 

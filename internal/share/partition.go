@@ -62,7 +62,7 @@ type answer func(error)
 // Changed implements replica.Watcher: the partition has more records, or another leader, or is gone.
 func (p *partition) Changed() {
 	if err := p.led(); err != nil {
-		p.set.spawn(func() { p.drop(err) }) // metadata is being published: the answers do not belong there
+		p.set.tasks.Go(func() { p.drop(err) }) // metadata is being published: the answers do not belong there
 		return
 	}
 	if p.waiters.Load() > 0 {
@@ -283,7 +283,7 @@ func (p *partition) setAlarm(now time.Time) {
 		p.alarm()
 	}
 	p.alarmAt = at
-	p.alarm = p.set.after(at.Sub(now), p.ring)
+	p.alarm = p.set.tasks.After(at.Sub(now), p.ring)
 }
 
 // ring ends the holds that are due.

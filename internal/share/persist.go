@@ -75,7 +75,7 @@ func (p *partition) retry(d time.Duration, f func()) bool {
 	if p.phase == dropped {
 		return false
 	}
-	p.backoff = p.set.after(d, func() {
+	p.backoff = p.set.tasks.After(d, func() {
 		p.mu.Lock()
 		gone := p.phase == dropped
 		p.backoff = nil
@@ -170,7 +170,7 @@ func (p *partition) loaded(resp kmsg.Response) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.phase != dropped {
-		p.set.spawn(func() { p.begins(g, x) }) // it reads the log, and this goroutine is the persister's
+		p.set.tasks.Go(func() { p.begins(g, x) }) // it reads the log, and this goroutine is the persister's
 	}
 }
 

@@ -15,9 +15,10 @@ storage < logdir;
 wire, auth < server;
 wire, metadata < peer, fetch;
 raft, controller, logdir, peer, config < quorum;
-isr, logdir, fetch, peer, config < replica;
+NONE < background;
+background, isr, logdir, fetch, peer, config < replica;
 NONE < share/delivery;
-replica, share/delivery < share;
+background, replica, share/delivery < share;
 machine, record, metadata < coordinator;
 peer, metadata < lifecycle;
 NONE < metrics;
@@ -46,7 +47,7 @@ var never = map[string][]string{
 var (
 	pure        = []string{"wire", "record", "schema", "metadata", "machine", "raft", "controller", "isr", "config", "coordinator/group", "coordinator/txn", "coordinator/share", "share/delivery", "quota"}
 	synchronous = []string{"vfs", "storage", "fetch"}
-	runtime     = []string{"logdir", "quorum", "coordinator", "replica", "share", "peer", "lifecycle", "server", "api", "node", "client", "cli", "metrics", "auth"}
+	runtime     = []string{"background", "logdir", "quorum", "coordinator", "replica", "share", "peer", "lifecycle", "server", "api", "node", "client", "cli", "metrics", "auth"}
 )
 
 // refused imports of pure packages.
