@@ -22,7 +22,7 @@ func rebalanceRow(name, title string, members int, consumer bool) row {
 	return row{name, title, []string{"s until all have theirs", perMember}, []float64{0.4, 0.4}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
-		err = withTopicOf(ctx, b, int32(members), func(topic string) error {
+		err = withTopicOf(ctx, b, members, func(topic string) error {
 			group := fmt.Sprintf("bench-%d", groupNames.Add(1))
 			all := make([]*member, members)
 			if err := each(members, func(i int) error {

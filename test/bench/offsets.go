@@ -3,72 +3,45 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// offsetsRow starts a broker of its own, commits offsets for many groups, and starts it again: the time until every group
-// answers with its offsets, and the memory then.
+// offsetsRow commits offsets for many groups: the time from a start until every group answers with its offsets, and the
+// memory then.
 func offsetsRow(name, title string, groups, parts int, goals ...float64) row {
-	return row{name, title, []string{"s from the start until every group answers", "MiB RSS"}, goals, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-		dir, err := os.MkdirTemp(filepath.Dir(b.dir), "offsets-")
-		if err != nil {
-			return f, err
-		}
-		defer os.RemoveAll(dir)
+	return row{name, title, []string{"s from the start until every group answers", "MiB RSS"}, goals, func(ctx context.Context, b *broker, _ int64) (figure, error) {
 		const topic = "committed"
-		x, err := startBroker(ctx, b.name, b.command, dir)
-		if err != nil {
-			return f, err
-		}
-		err = eachGroup(ctx, x, groups, func(c *conn, group string) error { return commitAll(c, group, topic, parts) }, func() error {
-			c, err := kgo.NewClient(kgo.SeedBrokers(x.address), kgo.MetadataMinAge(50*time.Millisecond))
-			if err != nil {
+		return secondStart{
+			prepare: func(x *broker) error {
+				if err := createTopic(ctx, x.address, topic, parts); err != nil {
+					return err
+				}
+				return eachGroup(ctx, x, groups, func(c *conn, group string) error { return commitAll(c, group, topic, parts) })
+			},
+			leg: func(x *broker, began time.Time, f *figure) error {
+				if err := x.await(ctx); err != nil {
+					return err
+				}
+				m, err := begin(x)
+				if err != nil {
+					return err
+				}
+				if err := eachGroup(ctx, x, groups, func(c *conn, group string) error { return fetchAll(c, group, parts) }); err != nil {
+					return err
+				}
+				f.Values = []float64{time.Since(began).Seconds(), x.rss()}
+				_, err = m.end(f)
 				return err
-			}
-			defer c.Close()
-			admin := kadm.NewClient(c)
-			if _, err := admin.CreateTopic(ctx, int32(parts), 1, nil, topic); err != nil {
-				return err
-			}
-			return led(ctx, admin, topic, parts)
-		})
-		x.stop()
-		if err != nil {
-			return f, err
-		}
-		began := time.Now()
-		if x, err = startBroker(ctx, b.name, b.command, dir); err != nil {
-			return f, err
-		}
-		defer x.stop()
-		m, err := begin(x)
-		if err != nil {
-			return f, err
-		}
-		if err := eachGroup(ctx, x, groups, func(c *conn, group string) error { return fetchAll(c, group, parts) }, nil); err != nil {
-			return f, fmt.Errorf("%w\n%s", err, x.said())
-		}
-		took := time.Since(began).Seconds()
-		_, err = m.end(&f)
-		f.Values = []float64{took, x.rss()}
-		return f, err
+			},
+		}.run(ctx, b)
 	}}
 }
 
 // eachGroup does something for each group, over a few connections.
-func eachGroup(ctx context.Context, b *broker, groups int, f func(c *conn, group string) error, first func() error) error {
-	if first != nil {
-		if err := first(); err != nil {
-			return err
-		}
-	}
+func eachGroup(ctx context.Context, b *broker, groups int, f func(c *conn, group string) error) error {
 	const connections = 4
 	return each(connections, func(i int) error {
 		c, err := dial(ctx, b.address)

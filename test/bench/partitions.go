@@ -3,54 +3,34 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// partitionsRow gives a broker of its own many partitions, and starts it again. Where a broker cannot have as many there is an
-// error.
+// partitionsRow gives a broker many partitions. Where a broker cannot have as many there is an error.
 func partitionsRow(name, title string, topics, parts int, goals ...float64) row {
-	return row{name, title, []string{"s to create them", "s from the start to the first acknowledged record", "MiB RSS after that"}, goals,
-		func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-			dir, err := os.MkdirTemp(filepath.Dir(b.dir), "partitions-")
-			if err != nil {
-				return f, err
-			}
-			defer os.RemoveAll(dir)
-			x, err := startBroker(ctx, b.name, b.command, dir)
-			if err != nil {
-				return f, err
-			}
-			began := time.Now()
-			err = createMany(ctx, x, topics, parts)
-			took := time.Since(began).Seconds()
-			x.stop()
-			if err != nil {
-				return f, fmt.Errorf("%w\n%s", err, x.said())
-			}
-			rs := producing{size: 1 << 10, acks: -1}.requests("many-0")
-			began = time.Now()
-			if x, err = launch(b.name, b.command, dir, x.address); err != nil {
-				return f, err
-			}
-			defer x.stop()
-			if err := firstAck(ctx, x.address, rs); err != nil {
-				return f, fmt.Errorf("%w\n%s", err, x.said())
-			}
-			f.Values = []float64{took, time.Since(began).Seconds()}
-			m, err := begin(x)
-			if err != nil {
-				return f, err
-			}
-			time.Sleep(time.Second)
-			f.Values = append(f.Values, x.rss())
-			_, err = m.end(&f)
-			return f, err
-		}}
+	units := []string{"s to create them", "s from the start to the first acknowledged record", "MiB RSS after that"}
+	return row{name, title, units, goals, func(ctx context.Context, b *broker, _ int64) (figure, error) {
+		rs := producing{size: 1 << 10, acks: -1}.requests("many-0")
+		var created float64
+		return secondStart{
+			prepare: func(x *broker) error {
+				began := time.Now()
+				err := createMany(ctx, x, topics, parts)
+				created = time.Since(began).Seconds()
+				return err
+			},
+			leg: func(x *broker, began time.Time, f *figure) error {
+				if err := firstAck(ctx, x.address, rs); err != nil {
+					return err
+				}
+				f.Values = []float64{created, time.Since(began).Seconds()}
+				return f.rest(x, time.Second)
+			},
+		}.run(ctx, b)
+	}}
 }
 
 // createMany returns when all partitions have their leader.

@@ -211,23 +211,20 @@ func withTopic(ctx context.Context, b *broker, f func(topic string) error) error
 	return withTopicOf(ctx, b, partitions, f)
 }
 
-func withTopicOf(ctx context.Context, b *broker, parts int32, f func(topic string) error) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.MetadataMinAge(50*time.Millisecond))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	admin, topic := kadm.NewClient(c), fmt.Sprintf("bench-%d", topics.Add(1))
-	if _, err := admin.CreateTopic(ctx, parts, 1, nil, topic); err != nil {
-		return err
-	}
-	if err := led(ctx, admin, topic, int(parts)); err != nil {
+func withTopicOf(ctx context.Context, b *broker, parts int, f func(topic string) error) error {
+	topic := fmt.Sprintf("bench-%d", topics.Add(1))
+	if err := createTopic(ctx, b.address, topic, parts); err != nil {
 		return err
 	}
 	if err := f(topic); err != nil {
 		return err
 	}
-	_, err = admin.DeleteTopic(ctx, topic)
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = kadm.NewClient(c).DeleteTopic(ctx, topic)
 	return err
 }
 

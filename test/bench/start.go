@@ -2,61 +2,35 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// startLeg starts a broker of b's kind on a directory that one has written and left cleanly.
-func startLeg(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-	dir, err := os.MkdirTemp(filepath.Dir(b.dir), "start-")
-	if err != nil {
-		return f, err
-	}
-	defer os.RemoveAll(dir)
+// startLeg starts a broker on a directory that one has written and left cleanly.
+func startLeg(ctx context.Context, b *broker, _ int64) (figure, error) {
 	const topic = "first"
-	x, err := startBroker(ctx, b.name, b.command, dir)
-	if err != nil {
-		return f, err
-	}
-	err = func() error {
-		c, err := kgo.NewClient(kgo.SeedBrokers(x.address), kgo.MetadataMinAge(50*time.Millisecond))
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		admin := kadm.NewClient(c)
-		if _, err := admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
-			return err
-		}
-		return led(ctx, admin, topic, partitions)
-	}()
-	x.stop()
-	if err != nil {
-		return f, err
-	}
 	rs := producing{size: 1 << 10, acks: -1}.requests(topic)
-	began := time.Now()
-	if x, err = launch(b.name, b.command, dir, x.address); err != nil {
-		return f, err
-	}
-	defer x.stop()
-	if err := firstAck(ctx, x.address, rs); err != nil {
-		return f, fmt.Errorf("%w\n%s", err, x.said())
-	}
-	f.Values = append(f.Values, time.Since(began).Seconds()*1000)
+	return secondStart{
+		prepare: func(x *broker) error { return createTopic(ctx, x.address, topic, partitions) },
+		leg: func(x *broker, began time.Time, f *figure) error {
+			if err := firstAck(ctx, x.address, rs); err != nil {
+				return err
+			}
+			f.Values = append(f.Values, time.Since(began).Seconds()*1000)
+			return f.rest(x, 3*time.Second)
+		},
+	}.run(ctx, b)
+}
+
+// rest adds the memory of a broker that has had nothing to do for a while.
+func (f *figure) rest(x *broker, d time.Duration) error {
 	m, err := begin(x)
 	if err != nil {
-		return f, err
+		return err
 	}
-	time.Sleep(3 * time.Second)
+	time.Sleep(d)
 	f.Values = append(f.Values, x.rss())
-	_, err = m.end(&f)
-	return f, err
+	_, err = m.end(f)
+	return err
 }
 
 // firstAck tries until a record is acknowledged.

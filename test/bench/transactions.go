@@ -21,7 +21,7 @@ const perThousand = "CPU-s/1,000 transactions"
 func transactionsRow(name, title string, parts int) row {
 	return row{name, title, []string{"ms p50", "ms p99", perThousand}, []float64{0.4, 0.4, 0.4}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
 		count, warming := 30_000/(parts+9), 100
-		err = withTopicOf(ctx, b, int32(max(parts, partitions)), func(topic string) error {
+		err = withTopicOf(ctx, b, max(parts, partitions), func(topic string) error {
 			p, err := newTransactor(ctx, b.address, topic, parts)
 			if err != nil {
 				return err
@@ -213,7 +213,8 @@ func (c *conn) ask(req kmsg.Request, resp kmsg.Response) error {
 	return resp.ReadFrom(b)
 }
 
-// eventually repeats what is refused for now, a millisecond later, as clients do with CONCURRENT_TRANSACTIONS.
+// eventually repeats what a client would repeat, every millisecond: a coordinator still loads, or the transaction before is not
+// over on all partitions (CONCURRENT_TRANSACTIONS).
 func eventually(f func() error) error {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		err := f()
