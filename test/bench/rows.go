@@ -64,6 +64,7 @@ func rows() []row {
 		transactionsRow("transactions-100", "likewise, 100 partitions", 100),
 		transactionalBytesRow("transactions-bytes", "produce 1 KiB in transactions of 1 MiB, 16 partitions", 0.4),
 		commitsRow("commits", "commit 10 offsets a request, 16 groups on 16 connections", 16),
+		shareRow("share", "deliver records of 1 KiB to the 4 members of a share group, who acknowledge all; 16 partitions", 4),
 		rebalanceRow("join-classic-10", "10 members join a classic group (Kafka's initial delay is 3 s)", 10, false),
 		rebalanceRow("join-classic-100", "likewise, 100 members", 100, false),
 		rebalanceRow("join-classic-1000", "likewise, 1,000 members", 1000, false),
