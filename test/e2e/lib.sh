@@ -173,9 +173,11 @@ need_streams() {
 # go_tests ARG...: the tests of e2e/go, with their results as lines that `results` counts
 go_tests() {
   local out code
-  out=$(cd "$root" && timeout $((290 + 20 * ${KLAMM_E2E_SEEDS:-0})) go test -timeout 60m -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
+  out=$(cd "$root" && timeout $((290 + 20 * ${KLAMM_E2E_SEEDS:-0} + 8 * ${KLAMM_E2E_FORGETS:-0})) go test -timeout 60m -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
   echo "$out"
-  sed -nE 's/^ *--- (PASS|FAIL|SKIP): ([^ ]+).*/\1 \2/p' <<<"$out"
+  # Why a test was skipped stands in its last line before the result.
+  awk '/^ *[^ ]+\.go:[0-9]+: / { why = $0; sub(/^ *[^ ]+ /, "", why) }
+    /^ *--- (PASS|FAIL|SKIP): / { result = $2; sub(/:$/, "", result); print result, $3 (result == "SKIP" ? ": " why : "") }' <<<"$out"
   return "$code"
 }
 need_go() { command -v go >/dev/null || { missing go true; return 1; }; }

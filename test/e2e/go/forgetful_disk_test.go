@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -69,7 +70,9 @@ func (d *forgetful) mount() (err error) {
 	long := time.Hour // nobody changes anything but through the mount
 	d.server, err = fs.Mount(d.dir, &forgetfulNode{disk: d}, &fs.Options{
 		EntryTimeout: &long, AttrTimeout: &long,
-		MountOptions: fuse.MountOptions{FsName: forgetfulName, Name: forgetfulName, DirectMountStrict: true, DisableXAttrs: true},
+		MountOptions: fuse.MountOptions{FsName: forgetfulName, Name: forgetfulName, DirectMountStrict: true, DisableXAttrs: true,
+			Logger: log.New(io.Discard, "", 0)}, // it would tell of each end
+
 	})
 	return err
 }

@@ -26,6 +26,7 @@ type node struct {
 	t       *testing.T
 	addr    string
 	dir     string
+	words   []string // how it is started; nil: by KLAMM_E2E_NODE_COMMAND, with overrides
 	command *exec.Cmd
 	exited  chan error
 	config  []string     // KEY=VALUE, beside the listener and the directory
@@ -34,11 +35,18 @@ type node struct {
 
 func newNode(t *testing.T, config ...string) *node {
 	t.Helper()
+	n := newNodeIn(t, t.TempDir(), config...)
+	n.start()
+	return n
+}
+
+// newNodeIn is a node that has not been started yet, with its data in a directory below dir.
+func newNodeIn(t *testing.T, dir string, config ...string) *node {
+	t.Helper()
 	if os.Getenv("KLAMM_E2E_NODE_COMMAND") == "" {
 		t.Skip("KLAMM_E2E_NODE_COMMAND is not set")
 	}
-	n := &node{t: t, addr: freeAddr(t), dir: t.TempDir(), config: config}
-	n.start()
+	n := &node{t: t, addr: freeAddr(t), dir: dir, config: config}
 	t.Cleanup(func() {
 		if n.command != nil {
 			n.kill()
@@ -71,10 +79,13 @@ func (n *node) start() {
 // launch starts the process and does not wait.
 func (n *node) launch() {
 	n.t.Helper()
-	words := strings.Fields(os.Getenv("KLAMM_E2E_NODE_COMMAND"))
+	words := n.words
+	if words == nil {
+		words = append(strings.Fields(os.Getenv("KLAMM_E2E_NODE_COMMAND")), "--override", "listeners=PLAINTEXT://"+n.addr,
+			"--override", "log.dirs="+filepath.Join(n.dir, "data"))
+	}
 	n.log.Reset()
-	n.command = exec.Command(words[0], append(words[1:], "--override", "listeners=PLAINTEXT://"+n.addr,
-		"--override", "log.dirs="+filepath.Join(n.dir, "data"))...)
+	n.command = exec.Command(words[0], words[1:]...)
 	for _, c := range n.config {
 		n.command.Args = append(n.command.Args, "--override", c)
 	}
