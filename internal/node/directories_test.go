@@ -2,11 +2,14 @@ package node_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
@@ -43,6 +47,19 @@ func has(d kmsg.DescribeLogDirsResponseDir, topic string) (p kmsg.DescribeLogDir
 	return p, false
 }
 
+// assigned is the directory in which the metadata has a topic's partition 0, and whether it is one of the node's.
+func (s *site) assigned(topic string) (dir schema.UUID, known bool) {
+	s.t.Helper()
+	image := s.node.Image()
+	p, ok := image.Partition(topic, 0)
+	b, registered := image.Broker(1)
+	if !ok || !registered {
+		s.t.Fatalf("the metadata has no %s, or no broker", topic)
+	}
+	dir, _ = p.Directory(1)
+	return dir, slices.Contains(b.LogDirs, dir)
+}
+
 // alter asks for a topic's partition 0 to be in a directory.
 func (s *site) alter(ctx context.Context, topic, dir string) error {
 	s.t.Helper()
@@ -60,6 +77,9 @@ func (s *site) raw(ctx context.Context, req kmsg.Request) kmsg.Response {
 		s.t.Fatal(err)
 	}
 	defer n.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = n.SetDeadline(deadline)
+	}
 	c := &conn{t: s.t, Conn: n, r: bufio.NewReaderSize(n, 1<<20)}
 	return c.request(req)
 }
@@ -317,7 +337,8 @@ func TestReplicaMoves(t *testing.T) {
 			p, there := has(s.directories(ctx)["/b"], topic)
 			return there && p.IsFuture && p.Size > 0
 		})
-		time.Sleep(20 * time.Millisecond)
+		before := sent.Load()
+		s.await(ctx, "records beside the copy", func() bool { return sent.Load() > before+50 })
 		if p, there := has(s.directories(ctx)["/b"], topic); !there || !p.IsFuture || p.OffsetLag <= 0 {
 			return fmt.Errorf("the copy does not keep to its rate: %+v", p)
 		}
@@ -336,7 +357,7 @@ func TestReplicaMoves(t *testing.T) {
 			_, still := has(s.directories(ctx)["/a"], topic)
 			return there && !p.IsFuture && !still
 		})
-		before := sent.Load()
+		before = sent.Load()
 		s.await(ctx, "records behind the move", func() bool { return sent.Load() > before+50 })
 		close(stop)
 		if err := <-done; err != nil {
@@ -353,10 +374,43 @@ func TestReplicaMoves(t *testing.T) {
 	})
 }
 
+// gatedDisk lets nobody flush the log of a copy until pass is called, and tells that somebody waits.
+type gatedDisk struct {
+	vfs.FS
+	reached, open chan bool
+	pass          func()
+}
+
+type gatedFile struct {
+	vfs.File
+	disk *gatedDisk
+}
+
+func (d *gatedDisk) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := d.FS.OpenFile(name, flag, perm)
+	if err != nil || !strings.Contains(name, "-future/") || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return gatedFile{f, d}, nil
+}
+
+func (f gatedFile) Sync() error {
+	select {
+	case f.disk.reached <- true:
+	default:
+	}
+	<-f.disk.open
+	return f.File.Sync()
+}
+
 // A replica that has moved is where the metadata has it: the directory that it left may fail, and it is led as before. The end of
 // the move takes a while, in which the controller's answer is published.
 func TestReplicaHasMoved(t *testing.T) {
 	s := newSite(t)
+	disk := &gatedDisk{FS: s.mem, reached: make(chan bool, 1), open: make(chan bool)}
+	disk.pass = sync.OnceFunc(func() { close(disk.open) })
+	t.Cleanup(disk.pass)
+	s.faults = vfs.NewFaults(disk, nil)
 	s.props["log.initial.task.delay.ms"] = "0"
 	s.props["replica.high.watermark.checkpoint.interval.ms"] = "20"
 	s.up()
@@ -370,20 +424,36 @@ func TestReplicaHasMoved(t *testing.T) {
 				break
 			}
 		}
-		s.faults.Set(func(op vfs.Op) error {
-			if op.Kind == vfs.OpSync && strings.Contains(op.Path, "-future/") {
-				time.Sleep(100 * time.Millisecond) // a slow disk
-			}
-			return nil
-		})
+		from, _ := s.assigned(topic)
 		if err := s.alter(ctx, topic, "/a"); err != nil {
 			return err
 		}
+		select {
+		case <-disk.reached:
+		case <-ctx.Done():
+			return errors.New("the copy is not flushed")
+		}
+		if at, known := s.assigned(topic); at == from || !known {
+			return fmt.Errorf("the move ends while the metadata has the replica in %v", at)
+		}
+		publish := func() error { // what was decided before is published when this is answered
+			value := "1"
+			resp, err := kadm.NewClient(cl).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "flush.messages", Value: &value}}, stays)
+			return cmp.Or(err, resp[0].Err)
+		}
+		if err := publish(); err != nil {
+			return err
+		}
+		disk.pass()
 		s.await(ctx, "the move", func() bool {
 			p, there := has(s.directories(ctx)["/a"], topic)
 			return there && !p.IsFuture
 		})
-		time.Sleep(200 * time.Millisecond) // for a wrong word to the controller to arrive
+		s.fill("later") // a wrong word to the controller comes before the one on this topic's place
+		s.await(ctx, "the controller knows the place of a later topic", func() bool {
+			_, known := s.assigned("later")
+			return known
+		})
 		s.faults.Set(func(op vfs.Op) error {
 			if strings.HasPrefix(op.Path, "/b") {
 				return syscall.EIO
