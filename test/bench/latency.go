@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"runtime"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,60 +13,65 @@ import (
 // Latency is measured by a client library, as applications see it: the record carries the time when it was due, so that
 // a stall counts for every record that it held up.
 const (
-	latencyRate = 1000 // records a second
 	latencyFor  = 8 * time.Second
 	latencySkip = 2 * time.Second // at the start, for connections and sessions
 )
 
-func latencyLeg(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-	err = withTopic(ctx, b, func(topic string) error {
-		reader, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-		if err != nil {
-			return err
-		}
-		defer reader.Close()
-		writer, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()),
-			kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
-		if err != nil {
-			return err
-		}
-		defer writer.Close()
-		m, err := begin(b)
-		if err != nil {
-			return err
-		}
-		const n = latencyRate * int(latencyFor/time.Second)
-		failed := make(chan error, 1)
-		go func() { failed <- pace(ctx, writer, n) }()
-		took, err := arrivals(ctx, reader, n)
-		if err != nil {
-			return err
-		}
-		if err := <-failed; err != nil {
-			return err
-		}
-		slices.Sort(took)
-		f.Values = []float64{percentile(took, 50), percentile(took, 99)}
-		_, err = m.end(&f)
-		return err
-	})
-	return f, err
+// latencyRow writes so many records of 1 KiB a second, with flush.messages=1 where they are to be durable.
+func latencyRow(name, title string, perSecond int, durable bool, goals ...float64) row {
+	return row{name, title, []string{"ms p50", "ms p99"}, goals, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
+		err = withTopic(ctx, b, func(topic string) error {
+			if durable {
+				if err := configure(ctx, b, topic, "flush.messages", "1"); err != nil {
+					return err
+				}
+			}
+			return latency(ctx, b, topic, perSecond, &f)
+		})
+		return f, err
+	}}
 }
 
-// pace writes n records, each at its time. The thread sleeps in the system: Go's own timers are up to a millisecond late
-// in a process with nothing else to do, which is more than what is measured.
-func pace(ctx context.Context, c *kgo.Client, n int) error {
+func latency(ctx context.Context, b *broker, topic string, perSecond int, f *figure) error {
+	reader, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	writer, err := kgo.NewClient(kgo.SeedBrokers(b.address), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		return err
+	}
+	defer writer.Close()
+	m, err := begin(b)
+	if err != nil {
+		return err
+	}
+	n := perSecond * int(latencyFor/time.Second)
+	failed := make(chan error, 1)
+	go func() { failed <- pace(ctx, writer, perSecond, n) }()
+	took, err := arrivals(ctx, reader, n)
+	if err != nil {
+		return err
+	}
+	if err := <-failed; err != nil {
+		return err
+	}
+	slices.Sort(took)
+	f.Values = []float64{percentile(took, 50), percentile(took, 99)}
+	_, err = m.end(f)
+	return err
+}
+
+// pace writes n records, each when it is due.
+func pace(ctx context.Context, c *kgo.Client, perSecond, n int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	start := time.Now()
+	s := schedule{time.Now(), float64(perSecond)}
 	for i := range n {
-		due := start.Add(time.Duration(i) * time.Second / latencyRate)
-		if early := time.Until(due); early > 0 {
-			t := syscall.NsecToTimespec(int64(early))
-			_ = syscall.Nanosleep(&t, nil) // a signal that ends it early does no harm
-		}
 		value := make([]byte, 1024)
-		binary.BigEndian.PutUint64(value, uint64(due.UnixNano()))
+		binary.BigEndian.PutUint64(value, uint64(s.wait(i).UnixNano()))
 		c.Produce(ctx, &kgo.Record{Value: value}, nil)
 	}
 	return c.Flush(ctx)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -39,7 +40,9 @@ type producing struct {
 	acks    int16
 	clients int  // connections
 	window  int  // requests on their way on each
+	parts   int  // partitions; 0 = 16
 	header  bool // Klamm's own produce.validation=header, where the broker knows it
+	durable bool // flush.messages=1
 }
 
 const partitions = 16
@@ -49,7 +52,7 @@ var codecs = record.NewCodecs()
 func (p producing) requests(topic string) requests {
 	var rs requests
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range partitions {
+	for i := range cmp.Or(p.parts, partitions) {
 		b := codecs.NewBuilder()
 		b.Codec = p.codec
 		for now := time.Now().UnixMilli(); ; {
@@ -118,9 +121,13 @@ func (p producing) send(ctx context.Context, address string, rs requests, n int6
 					return err
 				}
 				next++
-				flying++
+				if p.acks != 0 {
+					flying++
+				}
 			}
-			if flying == 0 {
+			if flying == 0 && p.acks == 0 {
+				return c.metadata() // when that is answered, all before it is done
+			} else if flying == 0 {
 				return nil
 			}
 			if err := c.acknowledged(); err != nil {
@@ -207,9 +214,16 @@ func (c *conn) acknowledged() error {
 	return nil
 }
 
+// metadata asks for no topic.
+func (c *conn) metadata() error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version, req.Topics = 12, []kmsg.MetadataRequestTopic{}
+	return c.ask(req, kmsg.NewPtrMetadataResponse())
+}
+
 // consume reads a topic from its start to the given number of bytes, as a consumer with default settings does: 1 MiB of
 // each partition in a request, which a session holds.
-func consume(ctx context.Context, address, topic string, bytes int64) error {
+func consume(ctx context.Context, address, topic string, parts int, bytes int64) error {
 	c, err := dial(ctx, address)
 	if err != nil {
 		return err
@@ -218,8 +232,7 @@ func consume(ctx context.Context, address, topic string, bytes int64) error {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 12, 500, 1, 50<<20
 	req.SessionID, req.SessionEpoch = 0, 0
-	var next [partitions]int64
-	want := make([]int32, partitions)
+	next, want := make([]int64, parts), make([]int32, parts)
 	for i := range want {
 		want[i] = int32(i)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -24,7 +25,7 @@ type row struct {
 }
 
 // asked are rows that take minutes, and are measured only when --rows names them.
-var asked = map[string]bool{"partitions-10k": true, "partitions-50k": true, "recovery": true}
+var asked = map[string]bool{"connections-10k": true, "partitions-10k": true, "partitions-50k": true, "recovery": true}
 
 const (
 	perGiB     = "CPU-s/GiB"
@@ -39,12 +40,19 @@ func rows() []row {
 		change(&p)
 		return p
 	}
-	one := func(clients int) producing { return producing{size: 1 << 10, acks: 1, clients: clients, window: 1} }
+	one := func(acks int16, clients int) producing {
+		return producing{size: 1 << 10, acks: acks, clients: clients, window: 1}
+	}
+	flushed := one(-1, 64)
+	flushed.durable = true
 	return []row{
 		bytesRow("produce-1k", "produce 1 KiB, acks=1, 16 partitions, 1 MiB batches", 0.55, full),
 		bytesRow("produce-100", "produce 100 B, likewise", 0.45, with(func(p *producing) { p.size = 100 })),
 		bytesRow("produce-10k", "produce 10 KiB, likewise", 0.7, with(func(p *producing) { p.size = 10 << 10 })),
 		bytesRow("produce-16k", "produce 1 KiB, 16 KiB batches, each a request", 0.6, with(func(p *producing) { p.batch, p.window = 16<<10, 5 })),
+		bytesRow("produce-1-partition", "likewise, 1 partition", 0.6, with(func(p *producing) { p.batch, p.window, p.parts = 16<<10, 5, 1 })),
+		bytesRow("produce-100-partitions", "likewise, 100 partitions", 0.6, with(func(p *producing) { p.batch, p.window, p.parts = 16<<10, 5, 100 })),
+		bytesRow("produce-1000-partitions", "likewise, 1,000 partitions", 0.6, with(func(p *producing) { p.batch, p.window, p.parts = 16<<10, 5, 1000 })),
 		bytesRow("produce-lz4", "produce JSON of 1 KiB, lz4, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.LZ4 })),
 		bytesRow("produce-zstd", "produce JSON of 1 KiB, zstd, 1 MiB batches", 0.6, with(func(p *producing) { p.json, p.codec = true, record.Zstd })),
 		bytesRow("produce-lz4-header", "produce JSON, lz4, likewise; Klamm with produce.validation=header", 0.3, with(func(p *producing) { p.json, p.codec, p.header = true, record.LZ4, true })),
@@ -55,10 +63,22 @@ func rows() []row {
 			func(ctx context.Context, b *broker, n int64) (figure, error) {
 				return consumeLeg(ctx, b, with(func(p *producing) { p.batch, p.window = 16<<10, 5 }), n)
 			}},
-		requestsRow("requests-1", "one record of 1 KiB a request, acks=1, 1 connection", 0.4, one(1)),
-		requestsRow("requests-16", "likewise, 16 connections", 0.4, one(16)),
-		requestsRow("requests-100", "likewise, 100 connections", 0.4, one(100)),
-		{"latency", "end to end, 1 KiB at 1,000 records/s, acks=all, linger 0", []string{"ms p50", "ms p99"}, []float64{0.4, 0.3}, latencyLeg},
+		requestsRow("requests-1", "one record of 1 KiB a request, acks=1, 1 connection", 0.4, one(1, 1)),
+		requestsRow("requests-16", "likewise, 16 connections", 0.4, one(1, 16)),
+		requestsRow("requests-100", "likewise, 100 connections", 0.4, one(1, 100)),
+		requestsRow("requests-16-none", "likewise, 16 connections, acks=0", 0.4, one(0, 16)),
+		requestsRow("requests-16-all", "likewise, 16 connections, acks=all", 0.4, one(-1, 16)),
+		requestsRow("requests-64-flush", "likewise, 64 connections, acks=all, flush.messages=1", 0.4, flushed),
+		connectionsRow("connections-1000", "1,000 connections, 10 records of 1 KiB a second on each, a request each", 1000, 10),
+		connectionsRow("connections-10k", "10,000 connections, one such request a second on each", 10_000, 1),
+		latencyRow("latency", "end to end, 1 KiB at 1,000 records/s, acks=all, linger 0", 1000, false, 0.4, 0.3),
+		latencyRow("latency-20m", "likewise, 20,000 records/s", 20_000, false, 0.4, 0.3),
+		latencyRow("latency-flush", "likewise, 1,000 records/s and flush.messages=1", 1000, true, 0.5, 0.5),
+		tailRow("tail-1", "a consumer at the tail, beside a writer of 100 MiB/s in batches of 64 KiB", 1, 0.6),
+		tailRow("tail-5", "likewise, 5 consumers of all", 5, 0.6),
+		{"cold", "read 512 MiB that is not in memory, while 50 MiB/s are written", []string{"s/GiB read", "ms p99 of a write"}, []float64{1.25, 0.5}, coldLeg},
+		{"create-topic", "create topics of one partition, one after the other", []string{"ms p50", "CPU-ms/topic"}, []float64{0.33, 0.4}, createLeg},
+		idleRow("idle", "1,000 partitions and 100 consumers, nothing to do", 100, 100, 0.2),
 		transactionsRow("transactions-1", "transactions one after the other, a record of 1 KiB each", 1),
 		transactionsRow("transactions-10", "likewise, a record in each of 10 partitions", 10),
 		transactionsRow("transactions-100", "likewise, 100 partitions", 100),
@@ -101,9 +121,9 @@ func bytesRow(name, title string, goal float64, p producing) row {
 const round = 256 << 20
 
 func produceLeg(ctx context.Context, b *broker, p producing, n int64) (f figure, err error) {
-	err = withTopic(ctx, b, func(topic string) error {
-		if p.header {
-			if err := trustHeaders(ctx, b, topic); err != nil {
+	err = withTopicOf(ctx, b, cmp.Or(p.parts, partitions), func(topic string) error {
+		if p.header && b.name == klammName {
+			if err := configure(ctx, b, topic, "produce.validation", "header"); err != nil {
 				return err
 			}
 		}
@@ -151,7 +171,7 @@ func consumeLeg(ctx context.Context, b *broker, p producing, n int64) (f figure,
 		}
 		const passes = 2
 		for range passes {
-			if err := consume(ctx, b.address, topic, count*rs.payload); err != nil {
+			if err := consume(ctx, b.address, topic, partitions, count*rs.payload); err != nil {
 				return err
 			}
 		}
@@ -167,11 +187,21 @@ func (f *figure) bytes(cpu float64, n int64) {
 	f.Values, f.Rate = []float64{cpu / gib}, gib*1024/f.Seconds
 }
 
-// requestsRow counts requests: one for every 4 KiB that other rows write.
+// requestsRow counts requests: one for every 4 KiB that other rows write, or for every 64 KiB where each is flushed.
 func requestsRow(name, title string, goal float64, p producing) row {
-	return row{name, title, []string{perMillion}, []float64{goal}, func(ctx context.Context, b *broker, n int64) (f figure, err error) {
+	units, goals := []string{perMillion}, []float64{goal}
+	if p.durable {
+		units, goals = append(units, "s/M requests"), append(goals, 0.2)
+	}
+	return row{name, title, units, goals, func(ctx context.Context, b *broker, n int64) (f figure, err error) {
 		err = withTopic(ctx, b, func(topic string) error {
 			rs, count := p.requests(topic), n>>12
+			if p.durable {
+				count = n >> 16
+				if err := configure(ctx, b, topic, "flush.messages", "1"); err != nil {
+					return err
+				}
+			}
 			if err := p.send(ctx, b.address, rs, count/10); err != nil {
 				return err
 			}
@@ -183,7 +213,7 @@ func requestsRow(name, title string, goal float64, p producing) row {
 				return err
 			}
 			cpu, err := m.end(&f)
-			f.Values = []float64{cpu / float64(count) * 1e6}
+			f.Values = []float64{cpu / float64(count) * 1e6, f.Seconds / float64(count) * 1e6}[:len(units)]
 			return err
 		})
 		return f, err
@@ -232,18 +262,14 @@ func withTopicOf(ctx context.Context, b *broker, parts int, f func(topic string)
 // klammName is what a broker is called where the two differ.
 const klammName = "Klamm"
 
-// trustHeaders sets produce.validation=header, a key that only Klamm has.
-func trustHeaders(ctx context.Context, b *broker, topic string) error {
-	if b.name != klammName {
-		return nil
-	}
+// configure sets a key of a topic.
+func configure(ctx context.Context, b *broker, topic, key, value string) error {
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	value := "header"
-	set, err := kadm.NewClient(c).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "produce.validation", Value: &value}}, topic)
+	set, err := kadm.NewClient(c).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: key, Value: &value}}, topic)
 	if err != nil {
 		return err
 	}
@@ -272,7 +298,7 @@ func warm(ctx context.Context, b *broker, records int64) error {
 		if err := p.send(ctx, b.address, rs, count); err != nil {
 			return err
 		}
-		return consume(ctx, b.address, topic, count*rs.payload)
+		return consume(ctx, b.address, topic, partitions, count*rs.payload)
 	})
 	if err != nil {
 		return err
