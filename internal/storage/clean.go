@@ -225,8 +225,9 @@ func (x *cleaning) alive() error {
 }
 
 // read goes over the batches of a sealed segment from a position on. Each is compared with its checksum: what is damaged
-// must not be copied under a new one, nor decide about other records. A batch is valid until the next one.
-func (x *cleaning) read(s *segment, pos int64, each func(b record.Batch, last bool) (more bool, err error)) error {
+// must not be copied under a new one, nor decide about other records. Nor may one whose offsets, which the checksum does not cover, do
+// not rise or reach the next segment. A batch is valid until the next one.
+func (x *cleaning) read(s *segment, pos, below int64, each func(b record.Batch, last bool) (more bool, err error)) error {
 	f, err := s.log.acquire()
 	if err != nil {
 		return fail(s.log, -1, err)
@@ -234,6 +235,7 @@ func (x *cleaning) read(s *segment, pos int64, each func(b record.Batch, last bo
 	defer s.log.Release()
 	r := batchReader{f: f, pos: pos, end: s.size, buf: x.c.in[:0], size: x.c.buffer, before: x.permitRead}
 	defer func() { x.c.in = r.buf }()
+	next := s.base
 	for {
 		at := r.pos
 		b, err := r.next()
@@ -243,9 +245,16 @@ func (x *cleaning) read(s *segment, pos int64, each func(b record.Batch, last bo
 		if err == nil {
 			err = b.CheckCRC()
 		}
+		if err == nil {
+			err = rises(b, next)
+		}
+		if err == nil && b.LastOffset() >= below {
+			err = &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] in a segment that ends below %d", b.BaseOffset(), b.LastOffset(), below)}
+		}
 		if err != nil {
 			return fail(s.log, at, err)
 		}
+		next = b.LastOffset() + 1
 		more, err := each(b, r.pos >= s.size)
 		if err != nil || !more {
 			return fail(s.log, at, err)
@@ -280,7 +289,7 @@ func (x *cleaning) buildMap() error {
 			return err
 		}
 		txns.expect(aborted)
-		err = x.read(s, pos, func(b record.Batch, _ bool) (bool, error) {
+		err = x.read(s, pos, v.segments[i+1].base, func(b record.Batch, _ bool) (bool, error) {
 			x.stats.BytesMapped += int64(len(b))
 			gone, _, err := txns.batch(b)
 			if err == nil && !gone && !b.Control() {
@@ -376,7 +385,7 @@ func (x *cleaning) group(g []*segment, next int64) error {
 			return err
 		}
 		x.txns.expect(aborted)
-		err = x.read(s, 0, func(b record.Batch, last bool) (bool, error) {
+		err = x.read(s, 0, end, func(b record.Batch, last bool) (bool, error) {
 			return true, x.batch(b, last && i == filled)
 		})
 		if err != nil {

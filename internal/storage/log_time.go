@@ -48,16 +48,19 @@ func (v *View) searchTime(s *segment, x *indexes, size, ts int64) (TimestampOffs
 	if err != nil {
 		return TimestampOffset{}, false, fail(s.timesFile, -1, err)
 	}
-	pos, err := x.lookup(s.base, max(from, v.LogStart))
+	b, err := s.find(x, size, max(from, v.LogStart))
+	if err == io.EOF {
+		return TimestampOffset{}, false, nil
+	}
 	if err != nil {
-		return TimestampOffset{}, false, fail(s.offsetsFile, -1, err)
+		return TimestampOffset{}, false, fail(s.log, b.pos, err)
 	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return TimestampOffset{}, false, fail(s.log, -1, err)
 	}
 	defer s.log.Release()
-	w := newWalk(f, pos, size)
+	w := newWalk(f, b.pos, size)
 	defer w.close()
 	for {
 		h, at, err := w.next()

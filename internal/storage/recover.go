@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"sort"
 
 	"github.com/klamm-io/klamm/internal/record"
@@ -153,6 +155,9 @@ func (ld *loader) trust(s *loading) (int64, error) {
 // confirm looks whether an index entry tells the truth about the batch that it points to, and gives the batch's end; 0 if
 // it does not.
 func (ld *loader) confirm(s *loading, e offsetEntry) (int64, error) {
+	if e.pos < 0 {
+		return 0, nil
+	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return 0, fail(s.log, -1, err)
@@ -262,8 +267,11 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		if err == nil {
 			err = b.CheckCRC()
 		}
-		if err == nil && (b.BaseOffset() < next || !sound(b)) {
-			err = &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] where %d is expected", b.BaseOffset(), b.LastOffset(), next)}
+		if err == nil {
+			err = rises(b, next)
+		}
+		if err == nil && b.BaseOffset() > next {
+			err = ld.gap(&r, s, b, next)
 		}
 		if err != nil {
 			return err
@@ -283,6 +291,23 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		s.end, l.producers.end = next, next
 		s.add(int64(len(b)), b.LastOffset(), b.MaxTimestamp(), int64(ld.cfg.IndexInterval))
 	}
+}
+
+// gap looks at a batch before which offsets are missing. Compaction does that; so does a damaged offset, which no checksum covers.
+// It is one if what follows goes on where the batch should have stood, or if no segment could have both.
+func (ld *loader) gap(r *batchReader, s *loading, b record.Batch, next int64) error {
+	after := int64(math.MaxInt64) // where the batches behind it begin
+	if h, err := r.peek(); err == nil {
+		after = h.BaseOffset()
+	} else if i := slices.Index(ld.segs, s); err == io.EOF && i+1 < len(ld.segs) {
+		after = ld.segs[i+1].base
+	} else if err != io.EOF && !isDamage(err) {
+		return err
+	}
+	if after >= next && after <= b.LastOffset() || b.BaseOffset()-next > math.MaxInt32 {
+		return &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] where %d is expected", b.BaseOffset(), b.LastOffset(), next)}
+	}
+	return nil
 }
 
 func (s *loading) noteAborted(e ended, stable int64) {
@@ -367,21 +392,34 @@ func (a *loading) readTail(f vfs.File, size int64) error {
 	if err := a.readFirstTime(f); err != nil && size > 0 {
 		return err
 	}
+	indexed := int64(-1) // the last indexed offset; its batch begins at active.size, or behind it
 	if n := a.indexes.offsets.len(); n > 0 {
 		e, err := a.indexes.offsets.at(n - 1)
 		if err != nil {
 			return err
 		}
-		a.active.size = int64(e.pos)
+		a.active.size, indexed = int64(e.pos), a.base+int64(e.rel)
+		if a.active.size < 0 {
+			return &record.Corrupt{Reason: fmt.Sprintf("the offset index says that offset %d is at position %d", indexed, e.pos)}
+		}
 	}
 	a.end = a.base
 	w := newWalk(f, a.active.size, size)
 	defer w.close()
 	for {
 		h, pos, err := w.next()
+		if indexed >= 0 && (err == io.EOF && a.end <= indexed || err == nil && a.end == a.base && h.BaseOffset() > indexed) {
+			return &record.Corrupt{Reason: fmt.Sprintf("the offset index says that offset %d is here", indexed)}
+		}
 		if err == io.EOF {
 			a.active.size = size
 			return nil
+		}
+		if err == nil {
+			err = rises(h, a.end)
+		}
+		if err == nil && !a.canHold(h.LastOffset()) {
+			err = &record.Corrupt{Reason: fmt.Sprintf("offset %d in the segment that begins at %d", h.LastOffset(), a.base)}
 		}
 		if err != nil {
 			return err
@@ -442,6 +480,25 @@ func (r *batchReader) next() (record.Batch, error) {
 	}
 	r.pos += int64(size)
 	return record.Batch(b[:size:size]), nil
+}
+
+// peek gives the header of the next batch without taking it: what next gave stays valid. The errors are next's.
+func (r *batchReader) peek() (record.Batch, error) {
+	left := r.end - r.pos
+	if left <= 0 {
+		return nil, io.EOF
+	}
+	if left < record.HeaderLen {
+		return nil, record.ErrTruncated
+	}
+	h := make([]byte, record.HeaderLen)
+	if i := r.pos - r.at; int64(len(r.buf))-i >= record.HeaderLen {
+		h = r.buf[i : i+record.HeaderLen]
+	} else if err := readFull(r.f, h, r.pos); err != nil {
+		return nil, err
+	}
+	_, err := record.Peek(h)
+	return record.Batch(h), err
 }
 
 // fill gives at least n bytes from pos on; the file must have them. What the buffer has of them is not read again.

@@ -132,7 +132,9 @@ func (ld *loader) replaySegment(s *loading, from, to int64) error {
 			if err != nil && !isDamage(err) {
 				return fail(s.log, -1, err)
 			}
-			start = b.pos
+			if err == nil {
+				start = b.pos
+			}
 		}
 	}
 	if ld.rec.ProducersRebuiltFrom < 0 {

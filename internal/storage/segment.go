@@ -154,13 +154,22 @@ func (s *segment) canHold(offset int64) bool {
 
 // lookup gives a position from which to search for an offset: of a batch that ends at or before it, or the start.
 func (x *indexes) lookup(base, offset int64) (int64, error) {
+	e, err := x.entry(base, offset)
+	return int64(e.pos), err
+}
+
+// entry is the last entry for a batch that ends at or before an offset; {-1, 0} if there is none, or it is no position.
+func (x *indexes) entry(base, offset int64) (offsetEntry, error) {
 	rel := min(offset-base, math.MaxInt32)
 	n, err := x.offsets.search(x.offsets.share(rel, int64(x.lastIndexed.rel)), func(e offsetEntry) bool { return int64(e.rel) > rel })
 	if err != nil || n == 0 {
-		return 0, err
+		return offsetEntry{rel: -1}, err
 	}
 	e, err := x.offsets.at(n - 1)
-	return int64(e.pos), err
+	if e.pos < 0 {
+		return offsetEntry{rel: -1}, err
+	}
+	return e, err
 }
 
 // boundary gives the largest known start of a batch that is not above a position.
@@ -198,37 +207,55 @@ func foundOf(h record.Batch, pos int64) found {
 		maxTimestamp: h.MaxTimestamp(), leaderEpoch: h.LeaderEpoch()}
 }
 
-// find gives the first batch that ends at or behind an offset; io.EOF if the segment, which has size bytes, has none.
+// find gives the first batch that ends at or behind an offset; io.EOF if the segment, which has size bytes, has none. Where
+// it meets bytes that are no batch, or offsets that do not rise, the error says where.
 func (s *segment) find(x *indexes, size, offset int64) (found, error) {
-	pos, err := x.lookup(s.base, offset)
+	e, err := x.entry(s.base, offset)
 	if err != nil {
 		return found{}, err
 	}
+	pos, indexed := int64(e.pos), s.base+int64(e.rel)
 	f, err := s.log.acquire()
 	if err != nil {
 		return found{}, err
 	}
 	defer s.log.Release()
-	b, err := findFrom(f, pos, size, offset)
-	if pos > 0 && (isDamage(err) || err == nil && b.pos == pos && b.base > offset) {
+	b, err := s.findFrom(f, pos, size, offset)
+	if pos > 0 && (isDamage(err) || err == nil && b.pos == pos && b.base > offset || err == io.EOF && b.last < indexed) {
 		// The index sent us to no batch, or too far: it was not written by this log. Without it the answer costs a walk.
-		return findFrom(f, 0, size, offset)
+		return s.findFrom(f, 0, size, offset)
 	}
 	return b, err
 }
 
-func findFrom(f io.ReaderAt, pos, size, offset int64) (found, error) {
+func (s *segment) findFrom(f io.ReaderAt, pos, size, offset int64) (found, error) {
 	w := newWalk(f, pos, size)
 	defer w.close()
+	next := s.base
 	for {
 		h, pos, err := w.next()
+		if err == io.EOF {
+			return found{pos: pos, last: next - 1}, err
+		}
+		if err == nil {
+			err = rises(h, next)
+		}
 		if err != nil {
-			return found{}, err
+			return found{pos: pos}, fail(s.log, pos, err)
 		}
 		if h.LastOffset() >= offset {
 			return foundOf(h, pos), nil
 		}
+		next = h.LastOffset() + 1
 	}
+}
+
+// rises says whether a batch may stand where the next offset is known. No checksum covers its offsets.
+func rises(h record.Batch, next int64) error {
+	if h.BaseOffset() < next || !sound(h) {
+		return &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] where %d is expected", h.BaseOffset(), h.LastOffset(), next)}
+	}
+	return nil
 }
 
 // fail gives an error the place where it happened.
@@ -239,6 +266,9 @@ func fail(h *handle, pos int64, err error) error {
 	var have *StorageError
 	if errors.As(err, &have) || errors.Is(err, errRetired) {
 		return err
+	}
+	if errors.Is(err, record.ErrTruncated) { // a file that has all its bytes is damaged
+		err = &record.Corrupt{Reason: "the batch is longer than the file"}
 	}
 	dir, file := filepath.Split(h.name())
 	return &StorageError{Dir: filepath.Clean(dir), File: file, Offset: pos, Err: err}

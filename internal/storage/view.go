@@ -2,9 +2,11 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sort"
 
+	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
@@ -90,6 +92,14 @@ func (v *View) floor(offset int64) int {
 	return sort.Search(len(v.segments), func(i int) bool { return v.segments[i].base > offset }) - 1
 }
 
+// endOf is the offset below which a segment's batches end.
+func (v *View) endOf(i int) int64 {
+	if i == len(v.segments)-1 {
+		return v.LogEnd
+	}
+	return v.segments[i+1].base
+}
+
 // of gives a segment's indexes and size as this view has them.
 func (v *View) of(i int) (*segment, *indexes, int64, error) {
 	s := v.segments[i]
@@ -140,6 +150,9 @@ func (v *View) read(offset int64, maxBytes int, upTo Bound, minOne bool) (Slice,
 		if err == io.EOF {
 			continue // compaction left nothing from here to the segment's end
 		}
+		if below := v.endOf(i); err == nil && b.last >= below {
+			err = &record.Corrupt{Reason: fmt.Sprintf("offsets [%d, %d] in a segment that ends below %d", b.base, b.last, below)}
+		}
 		if err != nil {
 			return none, fail(s.log, b.pos, err)
 		}
@@ -157,7 +170,7 @@ func (v *View) first(i int, x *indexes, size, offset int64) (found, error) {
 	s := v.segments[i]
 	for _, p := range [...]position{v.last, v.hw, v.stable} {
 		if p.offset == offset && p.segment == s.base && p.pos >= 0 && p.pos < size {
-			return found{pos: p.pos, size: -1, base: offset}, nil
+			return found{pos: p.pos, size: -1, base: offset, last: offset}, nil
 		}
 	}
 	return s.find(x, size, offset)
@@ -198,21 +211,35 @@ func (s *segment) limit(f vfs.File, x *indexes, size, from int64, bound position
 	if err == io.EOF {
 		return size, nil
 	}
+	if isDamage(err) && b.pos > from { // what lies before it may be read
+		return b.pos, nil
+	}
 	return b.pos, err
 }
 
-// end is where the last batch that fits ends.
+// end is where the last batch that fits ends. What is damaged behind the first batch ends the read before it: who goes on there
+// hears of it.
 func (s *segment) end(f vfs.File, x *indexes, b found, limit int64, maxBytes int, minOne bool) (int64, error) {
 	want := b.pos + int64(max(maxBytes, 0))
 	if limit <= want {
 		return limit, nil
 	}
-	pos := b.pos
-	if from, err := x.boundary(want); err != nil {
+	from, err := x.boundary(want)
+	if err != nil {
 		return 0, err
-	} else if from > pos {
-		pos = from
 	}
+	end, err := s.endFrom(f, max(from, b.pos), b, want, limit, minOne)
+	if isDamage(err) && from > b.pos { // the index may have sent us to no batch
+		end, err = s.endFrom(f, b.pos, b, want, limit, minOne)
+	}
+	if isDamage(err) && end > b.pos {
+		return end, nil
+	}
+	return end, err
+}
+
+// endFrom walks from a batch that begins at pos. With an error it gives where that happened.
+func (s *segment) endFrom(f vfs.File, pos int64, b found, want, limit int64, minOne bool) (int64, error) {
 	w := newWalk(f, pos, limit)
 	defer w.close()
 	for {
@@ -221,7 +248,7 @@ func (s *segment) end(f vfs.File, x *indexes, b found, limit int64, maxBytes int
 		case err == io.EOF:
 			return at, nil
 		case err != nil:
-			return 0, err
+			return at, fail(s.log, at, err)
 		case w.pos <= want:
 			continue
 		case at == b.pos && minOne:

@@ -58,6 +58,9 @@ func (w *walk) next() (record.Batch, int64, error) {
 
 // isDamage tells bytes that are no batch from a disk that cannot be read.
 func isDamage(err error) bool {
+	if err == nil {
+		return false
+	}
 	var corrupt *record.Corrupt
 	return errors.As(err, &corrupt) || errors.Is(err, record.ErrTruncated)
 }
