@@ -22,11 +22,9 @@ func (h *Handler) offsetFetch(c *call, req *kmsg.OffsetFetchRequest) server.Outc
 		return c.toGroup(req.Group, req)
 	}
 	image := h.Image()
-	names := make([]string, len(req.Groups))
 	unknown := make([][]kmsg.OffsetFetchResponseGroupTopic, len(req.Groups))
 	for i := range req.Groups {
 		g := &req.Groups[i]
-		names[i] = g.Group
 		if req.Version < 10 || g.Topics == nil {
 			continue
 		}
@@ -52,29 +50,26 @@ func (h *Handler) offsetFetch(c *call, req *kmsg.OffsetFetchRequest) server.Outc
 		g.Topics = known
 	}
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
-	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
-	return c.scatter(h.Groups, names,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Groups, req.Groups, func(g kmsg.OffsetFetchRequestGroup) string { return g.Group },
+		func(some []kmsg.OffsetFetchRequestGroup) kmsg.Request {
 			part := *req
-			part.Groups = make([]kmsg.OffsetFetchRequestGroup, len(at))
-			for n, i := range at {
-				part.Groups[n] = req.Groups[i]
-			}
+			part.Groups = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				g := r.(*kmsg.OffsetFetchResponse).Groups[n]
+		func(r *kmsg.OffsetFetchResponse) []kmsg.OffsetFetchResponseGroup { return r.Groups },
+		func(answers []kmsg.OffsetFetchResponseGroup) {
+			resp.Groups = answers
+			for i := range resp.Groups {
+				g := &resp.Groups[i]
 				if req.Version >= 10 {
 					g.Topics = h.identified(g.Topics)
 				}
 				if g.ErrorCode == 0 {
 					g.Topics = append(g.Topics, unknown[i]...)
 				}
-				resp.Groups[i] = g
 			}
-		},
-		func() { c.reply(resp) })
+			c.reply(resp)
+		})
 }
 
 // identified fills in the ids of topics that the coordinator knows by name only; topics that are gone are left out,

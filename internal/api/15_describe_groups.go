@@ -14,26 +14,22 @@ import (
 // Version notes: v3: authorized operations. v4: instance ids. v6: GROUP_ID_NOT_FOUND with a message (KIP-1043).
 func (h *Handler) describeGroups(c *call, req *kmsg.DescribeGroupsRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
-	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(req.Groups))
-	return c.scatter(h.Groups, req.Groups,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Groups, req.Groups, itself,
+		func(some []string) kmsg.Request {
 			part := *req
-			part.Groups = make([]string, len(at))
-			for n, i := range at {
-				part.Groups[n] = req.Groups[i]
-			}
+			part.Groups = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				g := r.(*kmsg.DescribeGroupsResponse).Groups[n]
-				if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
+		func(r *kmsg.DescribeGroupsResponse) []kmsg.DescribeGroupsResponseGroup { return r.Groups },
+		func(answers []kmsg.DescribeGroupsResponseGroup) {
+			resp.Groups = answers
+			for i := range resp.Groups {
+				if g := &resp.Groups[i]; req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
 					g.AuthorizedOperations = groupOperations
 				}
-				resp.Groups[i] = g
 			}
-		},
-		func() { c.reply(resp) })
+			c.reply(resp)
+		})
 }
 
 // ListGroups (16): v0-5
@@ -65,20 +61,15 @@ func (h *Handler) listGroups(c *call, req *kmsg.ListGroupsRequest) server.Outcom
 // Behaviour: each group's coordinator answers for it; the answers stand in the request's order.
 func (h *Handler) deleteGroups(c *call, req *kmsg.DeleteGroupsRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
-	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(req.Groups))
-	return c.scatter(h.Groups, req.Groups,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Groups, req.Groups, itself,
+		func(some []string) kmsg.Request {
 			part := *req
-			part.Groups = make([]string, len(at))
-			for n, i := range at {
-				part.Groups[n] = req.Groups[i]
-			}
+			part.Groups = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				resp.Groups[i] = r.(*kmsg.DeleteGroupsResponse).Groups[n]
-			}
-		},
-		func() { c.reply(resp) })
+		func(r *kmsg.DeleteGroupsResponse) []kmsg.DeleteGroupsResponseGroup { return r.Groups },
+		func(answers []kmsg.DeleteGroupsResponseGroup) {
+			resp.Groups = answers
+			c.reply(resp)
+		})
 }

@@ -39,8 +39,8 @@ func (h *Handler) addPartitionsToTxn(c *call, req *kmsg.AddPartitionsToTxnReques
 	}
 	resp := req.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
 	resp.Transactions = make([]kmsg.AddPartitionsToTxnResponseTransaction, len(req.Transactions))
-	var ids []string
-	var of []int // positions of ids in the request
+	var allowed []kmsg.AddPartitionsToTxnRequestTransaction
+	var at []int // where they stand in the request
 	for i, x := range req.Transactions {
 		topics := make([]kmsg.AddPartitionsToTxnRequestTopic, len(x.Topics))
 		for j, t := range x.Topics {
@@ -48,7 +48,7 @@ func (h *Handler) addPartitionsToTxn(c *call, req *kmsg.AddPartitionsToTxnReques
 		}
 		codes, refused := h.refusePartitions(topics, false)
 		if !refused {
-			ids, of = append(ids, x.TransactionalID), append(of, i)
+			allowed, at = append(allowed, x), append(at, i)
 			continue
 		}
 		out := &resp.Transactions[i]
@@ -62,21 +62,21 @@ func (h *Handler) addPartitionsToTxn(c *call, req *kmsg.AddPartitionsToTxnReques
 			out.Topics = append(out.Topics, topic)
 		}
 	}
-	return c.scatter(h.Transactions, ids,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Transactions, allowed, func(x kmsg.AddPartitionsToTxnRequestTransaction) string { return x.TransactionalID },
+		func(some []kmsg.AddPartitionsToTxnRequestTransaction) kmsg.Request {
 			part := *req
-			part.Transactions = make([]kmsg.AddPartitionsToTxnRequestTransaction, len(at))
-			for n, i := range at {
-				part.Transactions[n] = req.Transactions[of[i]]
-			}
+			part.Transactions = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				resp.Transactions[of[i]] = r.(*kmsg.AddPartitionsToTxnResponse).Transactions[n]
-			}
+		func(r *kmsg.AddPartitionsToTxnResponse) []kmsg.AddPartitionsToTxnResponseTransaction {
+			return r.Transactions
 		},
-		func() { c.reply(resp) })
+		func(answers []kmsg.AddPartitionsToTxnResponseTransaction) {
+			for n, a := range answers {
+				resp.Transactions[at[n]] = a
+			}
+			c.reply(resp)
+		})
 }
 
 // refusePartitions gives a code for each partition, and says whether any may not take part in a transaction.
@@ -245,22 +245,19 @@ func (h *Handler) knownOffsets(req *kmsg.TxnOffsetCommitRequest) (refused []kmsg
 // Behaviour: each id's coordinator answers for it; the answers stand in the request's order.
 func (h *Handler) describeTransactions(c *call, req *kmsg.DescribeTransactionsRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DescribeTransactionsResponse)
-	resp.TransactionStates = make([]kmsg.DescribeTransactionsResponseTransactionState, len(req.TransactionalIDs))
-	return c.scatter(h.Transactions, req.TransactionalIDs,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Transactions, req.TransactionalIDs, itself,
+		func(some []string) kmsg.Request {
 			part := *req
-			part.TransactionalIDs = make([]string, len(at))
-			for n, i := range at {
-				part.TransactionalIDs[n] = req.TransactionalIDs[i]
-			}
+			part.TransactionalIDs = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				resp.TransactionStates[i] = r.(*kmsg.DescribeTransactionsResponse).TransactionStates[n]
-			}
+		func(r *kmsg.DescribeTransactionsResponse) []kmsg.DescribeTransactionsResponseTransactionState {
+			return r.TransactionStates
 		},
-		func() { c.reply(resp) })
+		func(answers []kmsg.DescribeTransactionsResponseTransactionState) {
+			resp.TransactionStates = answers
+			c.reply(resp)
+		})
 }
 
 // ListTransactions (66): v0-2

@@ -17,31 +17,28 @@ import (
 // See KIP-932.
 func (h *Handler) shareGroupDescribe(c *call, req *kmsg.ShareGroupDescribeRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.ShareGroupDescribeResponse)
-	resp.Groups = make([]kmsg.ShareGroupDescribeResponseGroup, len(req.GroupIDs))
 	if !h.sharing() {
-		for i, id := range req.GroupIDs {
-			resp.Groups[i] = kmsg.NewShareGroupDescribeResponseGroup()
-			resp.Groups[i].GroupID, resp.Groups[i].ErrorCode = id, kerr.UnsupportedVersion.Code
+		for _, id := range req.GroupIDs {
+			g := kmsg.NewShareGroupDescribeResponseGroup()
+			g.GroupID, g.ErrorCode = id, kerr.UnsupportedVersion.Code
+			resp.Groups = append(resp.Groups, g)
 		}
 		return c.reply(resp)
 	}
-	return c.scatter(h.Groups, req.GroupIDs,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Groups, req.GroupIDs, itself,
+		func(some []string) kmsg.Request {
 			part := *req
-			part.GroupIDs = make([]string, len(at))
-			for n, i := range at {
-				part.GroupIDs[n] = req.GroupIDs[i]
-			}
+			part.GroupIDs = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				g := r.(*kmsg.ShareGroupDescribeResponse).Groups[n]
-				if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
+		func(r *kmsg.ShareGroupDescribeResponse) []kmsg.ShareGroupDescribeResponseGroup { return r.Groups },
+		func(answers []kmsg.ShareGroupDescribeResponseGroup) {
+			resp.Groups = answers
+			for i := range resp.Groups {
+				if g := &resp.Groups[i]; req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
 					g.AuthorizedOperations = groupOperations
 				}
-				resp.Groups[i] = g
 			}
-		},
-		func() { c.reply(resp) })
+			c.reply(resp)
+		})
 }

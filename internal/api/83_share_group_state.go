@@ -1,8 +1,11 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/server"
 )
 
@@ -10,97 +13,78 @@ import (
 //
 // Behaviour of this and the following, which nodes of the cluster ask for (KIP-932):
 //   - Each share partition is decided by its own coordinator; the answers are joined.
-//   - A request without a group, without topics, or with a topic without partitions is answered with nothing.
+//   - A request without a group, without topics, or with a topic without partitions is answered with nothing. (This one alone
+//     passes such a topic over and does the rest, as in Kafka.)
 //   - Epochs smaller than those seen: FENCED_STATE_EPOCH, FENCED_LEADER_EPOCH. What is not initialized: INVALID_REQUEST.
 func (h *Handler) initializeShareGroupState(c *call, req *kmsg.InitializeShareGroupStateRequest) server.Outcome {
+	topics := slices.DeleteFunc(req.Topics, func(t kmsg.InitializeShareGroupStateRequestTopic) bool { return len(t.Partitions) == 0 })
 	resp := req.ResponseKind().(*kmsg.InitializeShareGroupStateResponse)
-	var parts []kmsg.Request
-	for _, t := range req.Topics {
-		for _, p := range t.Partitions {
-			one := t
-			one.Partitions = []kmsg.InitializeShareGroupStateRequestTopicPartition{p}
-			parts = append(parts, &kmsg.InitializeShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: []kmsg.InitializeShareGroupStateRequestTopic{one}})
-		}
-	}
+	parts := split(topics,
+		func(t *kmsg.InitializeShareGroupStateRequestTopic) *[]kmsg.InitializeShareGroupStateRequestTopicPartition {
+			return &t.Partitions
+		},
+		func(one []kmsg.InitializeShareGroupStateRequestTopic) kmsg.Request {
+			return &kmsg.InitializeShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: one}
+		})
 	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
-		t := r.(*kmsg.InitializeShareGroupStateResponse).Topics[0]
-		if n := len(resp.Topics); n > 0 && resp.Topics[n-1].TopicID == t.TopicID {
-			resp.Topics[n-1].Partitions = append(resp.Topics[n-1].Partitions, t.Partitions...)
-			return
-		}
-		resp.Topics = append(resp.Topics, t)
+		resp.Topics = join(resp.Topics, r.(*kmsg.InitializeShareGroupStateResponse).Topics[0],
+			func(t *kmsg.InitializeShareGroupStateResponseTopic) (schema.UUID, *[]kmsg.InitializeShareGroupStateResponseTopicPartition) {
+				return t.TopicID, &t.Partitions
+			})
 	})
 }
 
 // ReadShareGroupState: v0. A leader epoch that is new fences older leaders from then on.
 func (h *Handler) readShareGroupState(c *call, req *kmsg.ReadShareGroupStateRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.ReadShareGroupStateResponse)
-	var parts []kmsg.Request
-	for _, t := range req.Topics {
-		if len(t.Partitions) == 0 {
-			return c.reply(resp)
-		}
-		for _, p := range t.Partitions {
-			one := t
-			one.Partitions = []kmsg.ReadShareGroupStateRequestTopicPartition{p}
-			parts = append(parts, &kmsg.ReadShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: []kmsg.ReadShareGroupStateRequestTopic{one}})
-		}
-	}
+	parts := split(req.Topics,
+		func(t *kmsg.ReadShareGroupStateRequestTopic) *[]kmsg.ReadShareGroupStateRequestTopicPartition {
+			return &t.Partitions
+		},
+		func(one []kmsg.ReadShareGroupStateRequestTopic) kmsg.Request {
+			return &kmsg.ReadShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: one}
+		})
 	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
-		t := r.(*kmsg.ReadShareGroupStateResponse).Topics[0]
-		if n := len(resp.Topics); n > 0 && resp.Topics[n-1].TopicID == t.TopicID {
-			resp.Topics[n-1].Partitions = append(resp.Topics[n-1].Partitions, t.Partitions...)
-			return
-		}
-		resp.Topics = append(resp.Topics, t)
+		resp.Topics = join(resp.Topics, r.(*kmsg.ReadShareGroupStateResponse).Topics[0],
+			func(t *kmsg.ReadShareGroupStateResponseTopic) (schema.UUID, *[]kmsg.ReadShareGroupStateResponseTopicPartition) {
+				return t.TopicID, &t.Partitions
+			})
 	})
 }
 
 // WriteShareGroupState: v0-1. v1: with the number of completed deliveries.
 func (h *Handler) writeShareGroupState(c *call, req *kmsg.WriteShareGroupStateRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.WriteShareGroupStateResponse)
-	var parts []kmsg.Request
-	for _, t := range req.Topics {
-		if len(t.Partitions) == 0 {
-			return c.reply(resp)
-		}
-		for _, p := range t.Partitions {
-			one := t
-			one.Partitions = []kmsg.WriteShareGroupStateRequestTopicPartition{p}
-			parts = append(parts, &kmsg.WriteShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: []kmsg.WriteShareGroupStateRequestTopic{one}})
-		}
-	}
+	parts := split(req.Topics,
+		func(t *kmsg.WriteShareGroupStateRequestTopic) *[]kmsg.WriteShareGroupStateRequestTopicPartition {
+			return &t.Partitions
+		},
+		func(one []kmsg.WriteShareGroupStateRequestTopic) kmsg.Request {
+			return &kmsg.WriteShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: one}
+		})
 	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
-		t := r.(*kmsg.WriteShareGroupStateResponse).Topics[0]
-		if n := len(resp.Topics); n > 0 && resp.Topics[n-1].TopicID == t.TopicID {
-			resp.Topics[n-1].Partitions = append(resp.Topics[n-1].Partitions, t.Partitions...)
-			return
-		}
-		resp.Topics = append(resp.Topics, t)
+		resp.Topics = join(resp.Topics, r.(*kmsg.WriteShareGroupStateResponse).Topics[0],
+			func(t *kmsg.WriteShareGroupStateResponseTopic) (schema.UUID, *[]kmsg.WriteShareGroupStateResponseTopicPartition) {
+				return t.TopicID, &t.Partitions
+			})
 	})
 }
 
 // DeleteShareGroupState: v0. What is not there is deleted already.
 func (h *Handler) deleteShareGroupState(c *call, req *kmsg.DeleteShareGroupStateRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.DeleteShareGroupStateResponse)
-	var parts []kmsg.Request
-	for _, t := range req.Topics {
-		if len(t.Partitions) == 0 {
-			return c.reply(resp)
-		}
-		for _, p := range t.Partitions {
-			one := t
-			one.Partitions = []kmsg.DeleteShareGroupStateRequestTopicPartition{p}
-			parts = append(parts, &kmsg.DeleteShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: []kmsg.DeleteShareGroupStateRequestTopic{one}})
-		}
-	}
+	parts := split(req.Topics,
+		func(t *kmsg.DeleteShareGroupStateRequestTopic) *[]kmsg.DeleteShareGroupStateRequestTopicPartition {
+			return &t.Partitions
+		},
+		func(one []kmsg.DeleteShareGroupStateRequestTopic) kmsg.Request {
+			return &kmsg.DeleteShareGroupStateRequest{Version: req.Version, GroupID: req.GroupID, Topics: one}
+		})
 	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
-		t := r.(*kmsg.DeleteShareGroupStateResponse).Topics[0]
-		if n := len(resp.Topics); n > 0 && resp.Topics[n-1].TopicID == t.TopicID {
-			resp.Topics[n-1].Partitions = append(resp.Topics[n-1].Partitions, t.Partitions...)
-			return
-		}
-		resp.Topics = append(resp.Topics, t)
+		resp.Topics = join(resp.Topics, r.(*kmsg.DeleteShareGroupStateResponse).Topics[0],
+			func(t *kmsg.DeleteShareGroupStateResponseTopic) (schema.UUID, *[]kmsg.DeleteShareGroupStateResponseTopicPartition) {
+				return t.TopicID, &t.Partitions
+			})
 	})
 }
 
@@ -108,25 +92,47 @@ func (h *Handler) deleteShareGroupState(c *call, req *kmsg.DeleteShareGroupState
 // deliveries.
 func (h *Handler) readShareGroupStateSummary(c *call, req *kmsg.ReadShareGroupStateSummaryRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.ReadShareGroupStateSummaryResponse)
-	var parts []kmsg.Request
-	for _, t := range req.Topics {
-		if len(t.Partitions) == 0 {
-			return c.reply(resp)
+	parts := split(req.Topics,
+		func(t *kmsg.ReadShareGroupStateSummaryRequestTopic) *[]kmsg.ReadShareGroupStateSummaryRequestTopicPartition {
+			return &t.Partitions
+		},
+		func(one []kmsg.ReadShareGroupStateSummaryRequestTopic) kmsg.Request {
+			return &kmsg.ReadShareGroupStateSummaryRequest{Version: req.Version, GroupID: req.GroupID, Topics: one}
+		})
+	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
+		resp.Topics = join(resp.Topics, r.(*kmsg.ReadShareGroupStateSummaryResponse).Topics[0],
+			func(t *kmsg.ReadShareGroupStateSummaryResponseTopic) (schema.UUID, *[]kmsg.ReadShareGroupStateSummaryResponseTopicPartition) {
+				return t.TopicID, &t.Partitions
+			})
+	})
+}
+
+// split makes a request of each share partition, in order; none if a topic has no partitions.
+func split[T, P any](topics []T, partitions func(*T) *[]P, request func(one []T) kmsg.Request) (parts []kmsg.Request) {
+	for _, t := range topics {
+		of := *partitions(&t)
+		if len(of) == 0 {
+			return nil
 		}
-		for _, p := range t.Partitions {
-			one := t
-			one.Partitions = []kmsg.ReadShareGroupStateSummaryRequestTopicPartition{p}
-			parts = append(parts, &kmsg.ReadShareGroupStateSummaryRequest{Version: req.Version, GroupID: req.GroupID, Topics: []kmsg.ReadShareGroupStateSummaryRequestTopic{one}})
+		for _, p := range of {
+			one := []T{t}
+			*partitions(&one[0]) = []P{p}
+			parts = append(parts, request(one))
 		}
 	}
-	return c.scatterShare(req.GroupID, parts, resp, func(r kmsg.Response) {
-		t := r.(*kmsg.ReadShareGroupStateSummaryResponse).Topics[0]
-		if n := len(resp.Topics); n > 0 && resp.Topics[n-1].TopicID == t.TopicID {
-			resp.Topics[n-1].Partitions = append(resp.Topics[n-1].Partitions, t.Partitions...)
-			return
+	return parts
+}
+
+// join adds the answer for one share partition: to the last topic, if it is of the same.
+func join[T, P any](topics []T, t T, look func(*T) (schema.UUID, *[]P)) []T {
+	id, partitions := look(&t)
+	if n := len(topics); n > 0 {
+		if last, before := look(&topics[n-1]); last == id {
+			*before = append(*before, *partitions...)
+			return topics
 		}
-		resp.Topics = append(resp.Topics, t)
-	})
+	}
+	return append(topics, t)
 }
 
 // scatterShare gives the parts of a request, each of one share partition, to their coordinators, and answers with resp when

@@ -17,31 +17,28 @@ import (
 // See KIP-1071.
 func (h *Handler) streamsGroupDescribe(c *call, req *kmsg.StreamsGroupDescribeRequest) server.Outcome {
 	resp := req.ResponseKind().(*kmsg.StreamsGroupDescribeResponse)
-	resp.Groups = make([]kmsg.StreamsGroupDescribeResponseGroup, len(req.Groups))
 	if h.Image().Feature(metadata.StreamsVersionFeature) < 1 {
-		for i, id := range req.Groups {
-			resp.Groups[i] = kmsg.NewStreamsGroupDescribeResponseGroup()
-			resp.Groups[i].Group, resp.Groups[i].ErrorCode = id, kerr.UnsupportedVersion.Code
+		for _, id := range req.Groups {
+			g := kmsg.NewStreamsGroupDescribeResponseGroup()
+			g.Group, g.ErrorCode = id, kerr.UnsupportedVersion.Code
+			resp.Groups = append(resp.Groups, g)
 		}
 		return c.reply(resp)
 	}
-	return c.scatter(h.Groups, req.Groups,
-		func(at []int) kmsg.Request {
+	return scatter(c, h.Groups, req.Groups, itself,
+		func(some []string) kmsg.Request {
 			part := *req
-			part.Groups = make([]string, len(at))
-			for n, i := range at {
-				part.Groups[n] = req.Groups[i]
-			}
+			part.Groups = some
 			return &part
 		},
-		func(at []int, r kmsg.Response) {
-			for n, i := range at {
-				g := r.(*kmsg.StreamsGroupDescribeResponse).Groups[n]
-				if req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
+		func(r *kmsg.StreamsGroupDescribeResponse) []kmsg.StreamsGroupDescribeResponseGroup { return r.Groups },
+		func(answers []kmsg.StreamsGroupDescribeResponseGroup) {
+			resp.Groups = answers
+			for i := range resp.Groups {
+				if g := &resp.Groups[i]; req.IncludeAuthorizedOperations && g.ErrorCode == 0 {
 					g.AuthorizedOperations = groupOperations
 				}
-				resp.Groups[i] = g
 			}
-		},
-		func() { c.reply(resp) })
+			c.reply(resp)
+		})
 }

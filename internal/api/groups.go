@@ -1,9 +1,6 @@
 package api
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/klamm-io/klamm/internal/coordinator"
@@ -18,36 +15,41 @@ func (c *call) toGroup(group string, req kmsg.Request) server.Outcome {
 	return server.Parked
 }
 
-// scatter sends one request to each coordinator partition of several keys (groups, transactional ids) and joins the answers:
-// make builds the request for the keys at the given positions, take puts its answer in place. done runs once all are there.
-func (c *call) scatter(g *coordinator.Host, keys []string, make func(at []int) kmsg.Request, take func(at []int, resp kmsg.Response), done func()) server.Outcome {
+// scatter gives items (groups, transactions) to their coordinators and joins what these answer: ask builds the request for those
+// of one partition, answers finds what its response says of each, in their order. then runs once all are there, in the
+// order of the items, on the goroutine of whichever was last.
+func scatter[T, A any, R kmsg.Response](c *call, g *coordinator.Host, items []T, key func(T) string, ask func([]T) kmsg.Request, answers func(R) []A, then func([]A)) server.Outcome {
 	var order []int32
 	byPartition := map[int32][]int{}
-	for i, key := range keys {
-		p := g.Partition(key)
+	for i, x := range items {
+		p := g.Partition(key(x))
 		if byPartition[p] == nil {
 			order = append(order, p)
 		}
 		byPartition[p] = append(byPartition[p], i)
 	}
+	joined := make([]A, len(items))
 	if len(order) == 0 {
-		done()
+		then(joined)
 		return server.Done
 	}
-	var mu sync.Mutex // guards what take changes
-	var left atomic.Int32
-	left.Store(int32(len(order)))
+	all := newCountdown(len(order), func() { then(joined) })
 	client := c.client()
 	for _, p := range order {
 		at := byPartition[p]
-		g.Submit(p, machine.Command{Body: make(at), Client: client}, func(v any) {
-			mu.Lock()
-			take(at, v.(kmsg.Response))
-			mu.Unlock()
-			if left.Add(-1) == 0 {
-				done()
+		those := make([]T, len(at))
+		for n, i := range at {
+			those[n] = items[i]
+		}
+		g.Submit(p, machine.Command{Body: ask(those), Client: client}, func(v any) {
+			for n, a := range answers(v.(R)) {
+				joined[at[n]] = a
 			}
+			all.done()
 		})
 	}
 	return server.Parked
 }
+
+// itself is the key of items that are names.
+func itself(name string) string { return name }
