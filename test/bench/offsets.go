@@ -40,6 +40,9 @@ func offsetsRow(name, title string, groups, parts int, goals ...float64) row {
 	}}
 }
 
+// loadingPause is between two questions to a coordinator that loads: rare enough not to take the processor from it.
+const loadingPause = 20 * time.Millisecond
+
 // eachGroup does something for each group, over a few connections.
 func eachGroup(ctx context.Context, b *broker, groups int, f func(c *conn, group string) error) error {
 	const connections = 4
@@ -51,7 +54,7 @@ func eachGroup(ctx context.Context, b *broker, groups int, f func(c *conn, group
 		defer c.Close()
 		for g := i; g < groups; g += connections {
 			group := fmt.Sprintf("group-%d", g)
-			if err := eventually(func() error { return f(c, group) }); err != nil {
+			if err := eventuallyEvery(loadingPause, func() error { return f(c, group) }); err != nil {
 				return fmt.Errorf("%s: %w", group, err)
 			}
 		}

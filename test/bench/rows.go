@@ -91,7 +91,7 @@ func rows() []row {
 		rebalanceRow("join-consumer-10", "10 members join a consumer group (KIP-848)", 10, consumer),
 		rebalanceRow("join-consumer-100", "likewise, 100 members", 100, consumer),
 		rebalanceRow("join-consumer-1000", "likewise, 1,000 members", 1000, consumer),
-		offsetsRow("offsets-1m", "start with a million offsets, of 1,000 groups", 1000, 1000, 0.4, 0.4),
+		offsetsRow("offsets-1m", "start with a million offsets, of 5,000 groups", 5000, 200, 0.4, 0.4),
 		offsetsRow("groups-10k", "start with 10,000 groups of 10 offsets", 10_000, 10, 0.4, 0.4),
 		partitionsRow("partitions-10k", "10,000 partitions in 1,000 topics", 1000, 10, 0.33, 0.15, 0.3),
 		partitionsRow("partitions-50k", "50,000 partitions in 1,000 topics", 1000, 50, 0.33, 0.15, 0.3),

@@ -105,7 +105,7 @@ func newTransactor(ctx context.Context, address, topic string, parts int) (*tran
 }
 
 // patience is how long a coordinator may take to make its topic, and a transaction to be over on all partitions.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // init finds the coordinator, which is the broker itself, and gets the producer id.
 func (t *transactor) init() error {
@@ -216,8 +216,10 @@ func (c *conn) ask(req kmsg.Request, resp kmsg.Response) error {
 
 // eventually repeats what a client would repeat, every millisecond: a coordinator still loads, or the transaction before is not
 // over on all partitions, which Apache's clients take for no failure either.
-func eventually(f func() error) error {
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+func eventually(f func() error) error { return eventuallyEvery(time.Millisecond, f) }
+
+func eventuallyEvery(pause time.Duration, f func() error) error {
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
 		err := f()
 		if err == nil || !kerr.IsRetriable(err) && !errors.Is(err, kerr.ConcurrentTransactions) || time.Now().After(end) {
 			return err
