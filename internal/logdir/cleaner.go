@@ -194,7 +194,9 @@ func (d *Dirs) giveUp(e *entry, err error) {
 	d.cleaners.mu.Unlock()
 	d.c.Logger.Error("a log cannot be compacted and will not be until the next start; it is served as it is, and grows",
 		"log", e.log.Dir(), "error", err)
-	d.Check(e.log, err)
+	if !damage(err) { // which was just said
+		d.Check(e.log, err)
+	}
 }
 
 // cleanOne compacts the log that needs it most, and says whether there was one and it went well.

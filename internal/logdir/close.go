@@ -15,14 +15,18 @@ import (
 // The marker says with which epoch the broker was registered. A negative one means that it was not: then it is the epoch
 // that Open found, for nobody has given this broker another one since. So a start that fails costs neither a recovery nor
 // the broker's place among the eligible leaders. DETAILS 27.
+//
+// Called again it does nothing, but for waiting until a call that goes on has ended.
 func (d *Dirs) Close(brokerEpoch int64) error {
 	d.changes.Lock()
 	reached := d.phase
 	d.phase = closed
 	d.changes.Unlock()
 	if reached == closed {
+		<-d.gone
 		return nil
 	}
+	defer close(d.gone)
 	d.asking.Lock()
 	d.left = true
 	d.asking.Unlock()

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"syscall"
+	"time"
 
+	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
@@ -19,19 +21,40 @@ func fault(err error) bool {
 	return errors.As(err, &system) && !vfs.Exhausted(err) && !errors.Is(err, storage.ErrClosed)
 }
 
-// Check takes note of an error that somebody met who used a log: if it is the disk's, the log's directory has failed. It never
-// waits, and nil is fine.
+// Check takes note of an error that somebody met who used a log: if it is the disk's, the log's directory has failed; if it says that
+// the log is damaged, that is logged, where and once a minute, for its readers get no further. It never waits, and nil is fine.
 func (d *Dirs) Check(l *storage.Log, err error) {
-	if err == nil || l == nil || !fault(err) {
+	if err == nil || l == nil || !fault(err) && !damage(err) {
 		return
 	}
-	// A log that is on its way out, or has moved since, is no disk's fault.
-	if d.Log(l.TopicID(), l.Partition()) != l {
+	e := d.entry(l)
+	if e == nil { // a log that is on its way out, or has moved since, is no disk's fault
+		return
+	}
+	if damage(err) {
+		d.sayDamage(e, err)
 		return
 	}
 	if dir := d.directoryOf(l); dir != nil {
 		d.diskFailed(dir, err)
 	}
+}
+
+// damage tells bytes in a log that are no batch. (What a client sent says so, too, but names no file.)
+func damage(err error) bool {
+	var corrupt *record.Corrupt
+	var place *storage.StorageError
+	return errors.As(err, &corrupt) && errors.As(err, &place)
+}
+
+const damageEvery = time.Minute
+
+func (d *Dirs) sayDamage(e *entry, err error) {
+	now, said := d.c.Now().UnixMilli(), e.damageSaid.Load()
+	if said != 0 && now-said < damageEvery.Milliseconds() || !e.damageSaid.CompareAndSwap(said, now) {
+		return
+	}
+	d.c.Logger.Error("a log is damaged: what is read there is answered with an error; the rest of the log is served", "log", e.log.Dir(), "error", err)
 }
 
 // checkDisk is Check for work behind the scenes, which says what it cannot do.

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
@@ -230,4 +233,39 @@ func TestJoin(t *testing.T) {
 	r.append(r.create("t"), 1)
 	r.append(r.create("u"), 1)
 	r.want("used", r.list("/new"), []string{"u-0"})
+}
+
+// A damaged batch that a reader meets is said, with file and position, once a minute; its directory works on.
+func TestDamageIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "/a").open()
+		l := r.create("t")
+		r.append(l, 3)
+		if err := l.Roll(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		r.append(l, 1)
+		f, err := r.mem.OpenFile("/a/t-0/00000000000000000000.log", vfs.ReadWrite, 0)
+		if err == nil {
+			_, err = f.WriteAt([]byte{7}, 16) // magic
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			_, err := l.View().Read(0, 10, storage.LogEnd, true)
+			if err == nil {
+				t.Fatal("it was read")
+			}
+			r.d.Check(l, err)
+			time.Sleep(time.Second)
+		}
+		said := func(text string) int { return strings.Count(r.said.String(), text) }
+		r.want("said", said("a log is damaged"), 2)
+		r.want("where", said("file 00000000000000000000.log, position 0: corrupt record batch: magic 7"), 2)
+		r.want("disk", r.d.Info()[0].Err, nil)
+		r.d.Check(l, &record.Corrupt{Reason: "a client's"})
+		r.want("said", said("a client's"), 0)
+		r.close(1)
+	})
 }

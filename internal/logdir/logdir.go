@@ -82,6 +82,9 @@ type entry struct {
 	name partition
 	key  key
 	dir  *directory
+
+	// damageSaid is when it was last said that the log is damaged (Unix milliseconds), 0: never.
+	damageSaid atomic.Int64
 }
 
 // broken is a log that could not be opened. It keeps its place: its name is not used again, and its lines stay in the
@@ -157,6 +160,17 @@ func (d *Dirs) Logs() []*storage.Log {
 		out = append(out, e.log)
 	}
 	return out
+}
+
+// entry finds a log's entry; nil if the log is not in use any more.
+func (d *Dirs) entry(l *storage.Log) *entry {
+	k := key{l.TopicID(), l.Partition()}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if e := d.logs[k]; e != nil && e.log == l {
+		return e
+	}
+	return nil
 }
 
 // add takes a log in, unless there is one of that id and partition, which is given then.

@@ -71,9 +71,18 @@ func TestCloseWaits(t *testing.T) {
 		if _, err := r.mem.Lock("/a/" + fileLock); err == nil {
 			t.Fatal("the directory was unlocked before the flusher ended")
 		}
+		// A second call does not go ahead of it.
+		again := make(chan error, 1)
+		go func() { again <- r.d.Close(1) }()
+		synctest.Wait()
+		if len(again) > 0 {
+			t.Fatal("the second Close did not wait for the first")
+		}
 		close(release)
-		if err := <-ended; err != nil {
-			t.Fatal(err)
+		for _, c := range []chan error{ended, again} {
+			if err := <-c; err != nil {
+				t.Fatal(err)
+			}
 		}
 		r.want("marker", r.exists("/a", fileClean), true)
 	})

@@ -14,12 +14,14 @@ type runner struct {
 	flushes chan struct{} // one token: the flusher has something to do
 	moving  chan struct{} // one token: the mover has
 	stop    chan struct{}
+	gone    chan struct{} // closed when Close has ended
 	started bool // guarded by Dirs.changes
 	wg      sync.WaitGroup
 }
 
 func (r *runner) init() {
-	r.woken, r.flushes, r.moving, r.stop = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	r.woken, r.flushes, r.moving = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	r.stop, r.gone = make(chan struct{}), make(chan struct{})
 }
 
 func (r *runner) wake() {

@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -60,16 +59,21 @@ func TestFiles(t *testing.T) {
 	bounded("closed")
 }
 
-// Segments' files that cannot be opened for their number leave the log as it is: it works on when there are fewer, and what a flush says is
-// durable then is.
+// Segments' files that cannot be opened for their number leave the log as it is, whatever wants them: an append, a roll, a truncation, a
+// flush with its snapshots. It works on when there are fewer, and what a flush says is durable then is.
 func TestTooManyOpenFiles(t *testing.T) {
 	for at := 1; ; at++ {
 		mem, o := memory(t)
 		faults := vfs.NewFaults(mem, nil)
 		o.FS, o.Config.IndexInterval = faults, 1
 		l, _ := open(t, o)
+		sequence := int32(0)
 		fill := func() error {
-			_, err := tryAppend(l, records(1, t0.UnixMilli(), 100), AppendOptions{})
+			sequence++
+			_, err := tryAppend(l, idempotent(1, 0, sequence-1, 1, false), AppendOptions{})
+			if err != nil {
+				sequence--
+			}
 			return err
 		}
 		idle := func() {
@@ -79,13 +83,13 @@ func TestTooManyOpenFiles(t *testing.T) {
 				}
 			}
 		}
-		if err := errors.Join(fill(), fill(), l.Roll(t0), fill(), fill()); err != nil {
+		if err := errors.Join(fill(), fill(), l.Roll(t0), fill(), fill(), fill()); err != nil {
 			t.Fatal(err)
 		}
 		idle()
 		n, hit := 0, false
 		faults.Set(func(op vfs.Op) error {
-			if op.Kind == vfs.OpOpen && !strings.HasSuffix(op.Path, suffixSnapshot) { // that fails like its fsync
+			if op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate || op.Kind == vfs.OpSyncDir { // which opens the directory
 				if n++; n == at {
 					hit = true
 					return syscall.EMFILE
@@ -93,7 +97,17 @@ func TestTooManyOpenFiles(t *testing.T) {
 			}
 			return nil
 		})
-		want := int64(4)
+		want := int64(5)
+		if err := l.Truncate(4, t0); err == nil {
+			want, sequence = 4, 4
+		} else if !errors.Is(err, syscall.EMFILE) {
+			t.Fatal(err)
+		}
+		idle()
+		if err := l.Roll(t0); err != nil && !errors.Is(err, syscall.EMFILE) {
+			t.Fatal(err)
+		}
+		idle()
 		for range 2 {
 			if err := fill(); err == nil {
 				want++
@@ -118,7 +132,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 		}
 		l.Close(true)
 		if !hit {
-			if at < 4 {
+			if at < 15 {
 				t.Fatalf("only %d files were opened", at-1)
 			}
 			return

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // flushing is what a flush has to make durable.
@@ -139,17 +141,30 @@ func (f *flushing) release() {
 // sync waits for the disk, then moves the recovery point, unless the log was truncated meanwhile. No lock is held while
 // it waits.
 func (l *Log) sync(f *flushing) error {
-	var err error
+	var err, unopened error
 	for _, h := range f.handles {
 		err = errors.Join(err, fail(h, -1, h.file.Sync()))
 	}
 	f.release()
+	opened := func(e error) { // what could not even be opened is as it was
+		if vfs.TooManyFiles(e) {
+			unopened = errors.Join(unopened, e)
+		} else {
+			err = errors.Join(err, e)
+		}
+	}
 	for _, at := range f.snaps {
 		path := filePath(f.dir, at, suffixSnapshot)
-		err = errors.Join(err, l.fileError(path, syncFile(l.fs, path)))
+		opened(l.fileError(path, syncFile(l.fs, path)))
 	}
 	if f.dirDirty {
-		err = errors.Join(err, l.fileError(".", l.fs.SyncDir(f.dir)))
+		opened(l.fileError(".", l.fs.SyncDir(f.dir)))
+	}
+	if err == nil && unopened != nil { // the next flush tries again
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.dirDirty, l.freshSnaps = l.dirDirty || f.dirDirty, slices.Concat(f.snaps, l.freshSnaps)
+		return unopened
 	}
 	if err == nil {
 		if err := l.writeEpochs(); err != nil { // where the disk is full the file has its old content, and the recovery point stays

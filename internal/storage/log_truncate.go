@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // Truncate makes the log end with the largest offset below the given one; a batch across it goes as a whole. An offset
@@ -59,18 +60,23 @@ func (l *Log) cutEpochs(offset int64) {
 // truncate is Truncate to an offset within the log. The log is frozen by the holder of files.
 func (l *Log) truncate(offset int64, now time.Time) error {
 	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base > offset }) - 1
-	cut, err := l.shorten(i, offset, now)
+	s, err := l.shorten(i, offset, now)
 	if err != nil {
-		return l.doom(err)
+		return l.wanting(err)
 	}
+	defer s.release()
+	cut := &s.active
 	gone := l.segments[i+1:]
 	kept := append(append([]*segment(nil), l.segments[:i]...), cut.segment)
-	p, err := l.producersAt(kept, &cut, offset, now)
+	p, err := l.producersAt(kept, cut, offset, now)
 	if err != nil {
+		return l.wanting(err)
+	}
+	if err := s.cut(); err != nil {
 		return l.doom(err)
 	}
 	l.mu.Lock()
-	l.segments, l.act, l.end = kept, cut, offset
+	l.segments, l.act, l.end = kept, *cut, offset
 	l.sealedBytes = 0
 	for _, s := range kept[:i] {
 		l.sealedBytes += s.size
@@ -101,47 +107,72 @@ func (l *Log) truncate(offset int64, now time.Time) error {
 	return nil
 }
 
-// shorten cuts a segment's files so that it ends below an offset, and gives it as a last segment: a new object over the
-// same files, since Views hold the old one.
-func (l *Log) shorten(i int, offset int64, now time.Time) (active, error) {
+// shortening is a segment that becomes the last one. Its files are open: from its cut on nothing may fail that another time could
+// succeed.
+type shortening struct {
+	loading
+	f       vfs.File
+	keep    int64
+	handles []*handle // acquired
+}
+
+// shorten prepares to cut a segment's files so that it ends below an offset, and gives it as a last segment: a new object over the
+// same files, since Views hold the old one. It changes nothing yet.
+func (l *Log) shorten(i int, offset int64, now time.Time) (s *shortening, err error) {
 	old := l.segments[i]
 	x, size := &l.act.indexes, l.act.size
 	if i < len(l.segments)-1 {
 		size = old.size
-		var err error
 		if x, err = old.load(); err != nil {
-			return active{}, fail(old.offsetsFile, -1, err)
+			return nil, fail(old.offsetsFile, -1, err)
 		}
 	}
-	keep := size
+	s = &shortening{keep: size}
 	b, err := old.find(x, size, offset)
 	if err == nil {
-		keep = b.pos
+		s.keep = b.pos
 	} else if err != io.EOF {
-		return active{}, fail(old.log, -1, err)
+		return nil, fail(old.log, -1, err)
 	}
-	s := &segment{base: old.base, log: old.log, offsetsFile: old.offsetsFile, timesFile: old.timesFile, abortsFile: old.abortsFile}
-	a := loading{active: s.activate(jitterOf(l.config.Load(), l.Dir(), s.base), now)}
-	a.indexes = *x
-	if err := a.indexes.truncate(s.base, offset); err != nil {
-		return active{}, err
+	seg := &segment{base: old.base, log: old.log, offsetsFile: old.offsetsFile, timesFile: old.timesFile, abortsFile: old.abortsFile}
+	s.active = seg.activate(jitterOf(l.config.Load(), l.Dir(), seg.base), now)
+	s.indexes = *x
+	if err := s.indexes.truncate(seg.base, offset); err != nil {
+		return nil, err
 	}
-	a.maxTime = a.last
-	f, err := s.log.acquire()
-	if err != nil {
-		return active{}, fail(s.log, -1, err)
+	s.maxTime = s.last
+	if s.f, err = seg.log.acquire(); err != nil {
+		return nil, fail(seg.log, -1, err)
 	}
-	defer s.log.Release()
-	if err := f.Truncate(keep); err != nil {
-		return active{}, fail(s.log, keep, err)
+	s.handles = append(s.handles, seg.log)
+	for _, h := range []*handle{seg.offsetsFile, seg.timesFile, seg.abortsFile} {
+		if h == seg.abortsFile && s.indexes.aborts.written == 0 {
+			continue
+		}
+		if _, err := h.create(); err != nil {
+			s.release()
+			return nil, fail(h, -1, err)
+		}
+		s.handles = append(s.handles, h)
 	}
-	if err := a.cutIndexes(); err != nil {
-		return active{}, err
+	if err := s.readTail(s.f, s.keep); err != nil {
+		s.release()
+		return nil, fail(seg.log, -1, err)
 	}
-	if err := a.readTail(f, keep); err != nil {
-		return active{}, fail(s.log, -1, err)
+	return s, nil
+}
+
+func (s *shortening) cut() error {
+	if err := s.f.Truncate(s.keep); err != nil {
+		return fail(s.log, s.keep, err)
 	}
-	return a.active, nil
+	return s.cutIndexes()
+}
+
+func (s *shortening) release() {
+	for _, h := range s.handles {
+		h.Release()
+	}
 }
 
 // truncate drops the entries at and behind an offset.

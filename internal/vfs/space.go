@@ -11,7 +11,10 @@ func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// Exhausted is NoSpace, or says that there are too many open files: the disk is not to blame for either.
-func Exhausted(err error) bool {
-	return NoSpace(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+// TooManyFiles says that a file could not be opened because too many are: nothing was done.
+func TooManyFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
+
+// Exhausted is NoSpace or TooManyFiles: the disk is not to blame for either.
+func Exhausted(err error) bool { return NoSpace(err) || TooManyFiles(err) }
