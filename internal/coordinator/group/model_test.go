@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -252,7 +253,22 @@ func summary(g *classic) map[string]any {
 	return s
 }
 
+// TestModel drives classic groups with random clients: always the same histories.
 func TestModel(t *testing.T) {
+	checkModel(t, map[string]string{"rapid.checks": "200", "rapid.seed": "1"})
+}
+
+// TestSimModel drives as many others as KLAMM_SIM_SEEDS says. rapid tells the seed of one that fails.
+func TestSimModel(t *testing.T) {
+	n := os.Getenv("KLAMM_SIM_SEEDS")
+	if n == "" {
+		t.Skip("make sim runs this")
+	}
+	checkModel(t, map[string]string{"rapid.checks": n})
+}
+
+func checkModel(t *testing.T, flags map[string]string) {
+	setFlags(t, flags)
 	longRuns(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &model{harness: newHarness(rt, Config{InitialRebalanceDelay: 3 * time.Second, MaxSize: 4}), rt: rt,
@@ -274,6 +290,18 @@ func TestModel(t *testing.T) {
 				if m.fail = nil; rapid.IntRange(0, 9).Draw(rt, "fail") == 0 {
 					m.fail, m.failed = kerr.NotEnoughReplicas, true
 				}
+			},
+			"election": func(rt *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(rt, "now") > 0 {
+					return
+				}
+				m.m = m.reload()
+				before := m.fail
+				m.fail = kerr.NotLeaderForPartition
+				for token := range m.open { // the old coordinator refuses all who wait
+					m.refuse(token)
+				}
+				m.fail = before
 			},
 			"": func(*rapid.T) { m.check() },
 		})

@@ -3,6 +3,7 @@ package txn
 import (
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -305,7 +306,29 @@ func (m *model) checkDurable() {
 	}
 }
 
+// TestModel runs always the same histories.
 func TestModel(t *testing.T) {
+	checkModel(t, map[string]string{"rapid.checks": "200", "rapid.seed": "1"})
+}
+
+// TestSimModel runs as many others as KLAMM_SIM_SEEDS says. rapid tells the seed of one that fails.
+func TestSimModel(t *testing.T) {
+	n := os.Getenv("KLAMM_SIM_SEEDS")
+	if n == "" {
+		t.Skip("make sim runs this")
+	}
+	checkModel(t, map[string]string{"rapid.checks": n})
+}
+
+func checkModel(t *testing.T, flags map[string]string) {
+	for name, value := range flags {
+		f := flag.Lookup(name)
+		before := f.Value.String()
+		if err := f.Value.Set(value); err != nil {
+			t.Fatalf("-%s: %v", name, err)
+		}
+		defer f.Value.Set(before)
+	}
 	longRuns(t)
 	states := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
