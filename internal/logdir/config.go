@@ -36,6 +36,9 @@ type Config struct {
 	// call what changes the logs.
 	OnLogStart func(l *storage.Log)
 
+	// OnRetry hears, from the goroutine of the work behind the scenes, that a log that Create could not make for want of room or of open
+	// files may be tried again. It comes every HighWatermark interval as long as Create fails like that. It must not call Close.
+	OnRetry func()
 	// OnOffline hears, once a directory, that its disk failed after Open. Its logs may still take appends until Abandon. It is
 	// called from a goroutine of this package or of a caller, who may be changing the logs: it may ask, but must not call what
 	// changes them.

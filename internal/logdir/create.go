@@ -4,19 +4,38 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // Create makes a log in a directory; its partition.metadata is durable when it returns. Where Move has asked for a directory
 // before there was a log, it is that one. A zero, reserved or unknown directory id means the one with the fewest logs among
 // those that are not cordoned; all, if all are. Several may be made at once, but none twice. But while a directory is offline an unknown id may be its, and the log be there:
 // then nothing is created, and the error is ErrOffline. A log that is there already is given as it is.
+//
+// Where the disk is full or too many files are open, what was begun is taken back as far as it can be, and OnRetry will be called.
 func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
+	log, err := d.create(topic, id, index, dirID)
+	if vfs.Exhausted(err) {
+		d.wanting.Store(true)
+	}
+	return log, err
+}
+
+// retry has Create called again for what it could not make.
+func (d *Dirs) retry() {
+	if d.wanting.Swap(false) && d.c.OnRetry != nil {
+		d.c.OnRetry()
+	}
+}
+
+func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
 	p := partition{topic, index}
 	if !legal(topic) || index < 0 || topic == metadataTopic || len(p.String()) > nameMax || id == schema.ZeroUUID {
 		return nil, fmt.Errorf("create log: %q, partition %d, topic id %s name no log", topic, index, id)
@@ -44,10 +63,14 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	}
 	o := d.options(dir, p)
 	o.TopicID = id
+	_, there := d.c.FS.Stat(o.Dir)
 	log, rec, err := storage.Open(o)
 	if err != nil {
 		if fault(err) {
 			d.diskFailed(dir, err)
+		}
+		if vfs.Exhausted(err) && errors.Is(there, fs.ErrNotExist) {
+			_ = d.c.FS.RemoveAll(o.Dir) // or a later topic of the name would find what is this one's
 		}
 		return nil, err
 	}

@@ -282,3 +282,39 @@ func TestStrays(t *testing.T) {
 	r.open()
 	r.want("brought back", r.d.Log(topic("u"), 0).View().LogEnd, int64(2))
 }
+
+// Where the disk is full, what Create has begun is taken back, and it is called again as long as it fails.
+func TestCreateOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "/a")
+		var said []error
+		r.c.OnRetry = func() {
+			_, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+			said = append(said, err)
+		}
+		r.open()
+		n := 0
+		r.faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpWrite && strings.Contains(op.Path, "t-0") {
+				n++
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		if _, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID); !errors.Is(err, syscall.ENOSPC) || n == 0 {
+			t.Fatal(err)
+		}
+		r.want("left", r.exists("/a", "t-0"), false)
+		r.want("disk", r.d.Info()[0].Err, nil)
+		r.d.Start()
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		r.want("tries", len(said), 2)
+		r.faults.Set(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.want("tries", []any{len(said), said[len(said)-1]}, []any{3, error(nil)})
+		r.append(r.d.Log(topic("t"), 0), 1)
+		r.close(1)
+	})
+}

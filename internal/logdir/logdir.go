@@ -52,6 +52,8 @@ type Dirs struct {
 	cordoned  map[string]bool // paths that get no new logs
 
 	expiry producerExpiry
+	// wanting says that Create has failed for want of room or of open files since OnRetry was called.
+	wanting atomic.Bool
 
 	// asking is held while a disk is asked for its room: Close waits for who asks, and nobody asks afterwards. It guards:
 	asking sync.RWMutex

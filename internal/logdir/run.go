@@ -15,7 +15,7 @@ type runner struct {
 	moving  chan struct{} // one token: the mover has
 	stop    chan struct{}
 	gone    chan struct{} // closed when Close has ended
-	started bool // guarded by Dirs.changes
+	started bool          // guarded by Dirs.changes
 	wg      sync.WaitGroup
 }
 
@@ -210,7 +210,7 @@ type task struct {
 
 func (d *Dirs) tasks() []*task {
 	return []*task{
-		{soon: true, every: func(i *Intervals) time.Duration { return i.HighWatermark }, run: func(time.Time) { d.probe(); d.checkpointAll(highWatermarks) }},
+		{soon: true, every: func(i *Intervals) time.Duration { return i.HighWatermark }, run: func(time.Time) { d.probe(); d.checkpointAll(highWatermarks); d.retry() }},
 		{every: func(i *Intervals) time.Duration { return i.RecoveryCheckpoint }, run: func(time.Time) { d.checkpointAll(recoveryPoints) }},
 		{every: func(i *Intervals) time.Duration { return i.StartCheckpoint }, run: func(time.Time) { d.checkpointAll(startOffsets) }},
 		{soon: true, every: func(i *Intervals) time.Duration { return d.flushEvery(i) }, run: d.flushAged},

@@ -28,6 +28,7 @@ import (
 	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // Config says what a Set works with. All fields are needed.
@@ -56,9 +57,10 @@ type Set struct {
 	now    func() time.Time
 	topic  func(string) TopicConfig
 
-	// changing serialises what changes roles: Apply, Configure and Close. It guards:
+	// changing serialises what changes roles: Apply, Configure, Retry and Close. It guards:
 	changing sync.Mutex
 	closed   bool
+	image    *metadata.Image // of the last Apply
 
 	mu     sync.RWMutex // guards the maps; what they hold guards itself
 	byID   map[schema.UUID]*topicSet
@@ -128,6 +130,7 @@ func (s *Set) Apply(d *metadata.Delta, image *metadata.Image) error {
 		return nil
 	}
 	now := s.now()
+	s.image = image
 	changes := d.Topics()
 	for _, t := range changes.Deleted {
 		s.delete(t)
@@ -175,26 +178,65 @@ func (s *Set) place(t *metadata.Topic, index int32, now time.Time) error {
 		return nil
 	}
 	c := s.topic(t.Name)
-	if err != nil {
-		p = &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s}
-		log := s.dirs.Log(t.ID, index)
-		if log == nil {
-			if log, err = s.dirs.Create(t.Name, t.ID, index, dir); err != nil {
-				level := slog.LevelError
-				if errors.Is(err, logdir.ErrOffline) { // that was said once for the directory
-					level = slog.LevelDebug
-				}
-				s.logger.Log(context.Background(), level, "a replica could not be created", "topic", t.Name, "partition", index, "error", err)
-			}
-		}
-		p.log = log
-		p.role.Store(&role{Leader: -1, Epoch: -1, Offline: log == nil})
-		s.add(p)
+	before := p
+	if p == nil || p.log == nil && !p.failed {
+		p = s.create(t, index, dir, before)
 	}
 	if err := p.become(m, c.MinISR, now); err != nil {
 		return fmt.Errorf("replica %s-%d: %w", t.Name, index, err)
 	}
+	if before != nil && before != p {
+		before.changed() // who watches it finds the other one
+	}
 	return nil
+}
+
+// create makes a replica with its log, or without one where that cannot be. Before is such a replica of an earlier try, which stays
+// if this one fails, too: a Partition's log never changes, for it is read without a lock.
+func (s *Set) create(t *metadata.Topic, index int32, dir schema.UUID, before *Partition) *Partition {
+	log := s.dirs.Log(t.ID, index)
+	var err error
+	if log == nil {
+		log, err = s.dirs.Create(t.Name, t.ID, index, dir)
+	}
+	if err != nil {
+		level := slog.LevelError
+		if errors.Is(err, logdir.ErrOffline) || before != nil { // that was said once, for the directory or for the replica
+			level = slog.LevelDebug
+		}
+		s.logger.Log(context.Background(), level, "a replica could not be created", "topic", t.Name, "partition", index, "error", err)
+	} else if before != nil {
+		s.logger.Info("a replica that could not be created before is there", "topic", t.Name, "partition", index)
+	}
+	if log == nil && before != nil {
+		before.wanting = vfs.Exhausted(err)
+		return before
+	}
+	p := &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s, log: log, wanting: vfs.Exhausted(err)}
+	p.role.Store(&role{Leader: -1, Epoch: -1, Offline: log == nil})
+	s.add(p)
+	return p
+}
+
+// Retry creates the replicas whose logs could not be created because a disk was full or too many files were open. The directories
+// ask for it when it may be different now (logdir.Config.OnRetry).
+func (s *Set) Retry() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.closed || s.image == nil {
+		return
+	}
+	now := s.now()
+	for _, p := range s.Partitions() {
+		if !p.wanting {
+			continue
+		}
+		if t, ok := s.image.TopicByID(p.ID); ok && int(p.Index) < len(t.Partitions) {
+			if err := s.place(t, p.Index, now); err != nil {
+				s.logger.Error("a replica could not be created", "topic", t.Name, "partition", p.Index, "error", err)
+			}
+		}
+	}
 }
 
 func (s *Set) add(p *Partition) {

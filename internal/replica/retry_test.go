@@ -1,0 +1,76 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// A replica whose log cannot be created, because the disk is full or too many files are open from some call on, is offline. When that
+// has passed it is there with Retry, or with the next change of its metadata, at the same leader epoch or another, and works.
+func TestRetry(t *testing.T) {
+	for _, number := range []syscall.Errno{syscall.ENOSPC, syscall.EMFILE} {
+		for call := 1; ; call++ {
+			if !retryAt(t, number, call) {
+				if call < 5 {
+					t.Fatalf("%v: creating a log makes only %d calls that could fail", number, call-1)
+				}
+				break
+			}
+		}
+	}
+}
+
+func retryAt(t *testing.T, number syscall.Errno, call int) bool {
+	t.Helper()
+	where := fmt.Sprintf("%v from call %d on", number, call)
+	faults := vfs.NewFaults(vfs.NewMem(nil), nil)
+	b := newBrokerOn(t, faults, "/d")
+	defer b.close()
+	n := 0
+	faults.Set(func(op vfs.Op) error {
+		wants := op.Kind == vfs.OpCreate || op.Kind == vfs.OpMkdirAll || op.Kind == vfs.OpWrite
+		if number == syscall.EMFILE {
+			wants = op.Kind == vfs.OpCreate || op.Kind == vfs.OpOpen || op.Kind == vfs.OpSyncDir || op.Kind == vfs.OpList
+		}
+		if wants {
+			if n++; n >= call {
+				return number
+			}
+		}
+		return nil
+	})
+	b.topic("t", 1, 1)
+	p := b.partition("t", 0)
+	if p.Log() != nil {
+		faults.Set(nil)
+		return false
+	}
+	b.set.Retry() // in vain
+	if b.partition("t", 0) != p || p.Log() != nil {
+		t.Fatalf("%s: Retry made a log", where)
+	}
+	if _, err := p.Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now()}); !errors.Is(err, ErrOffline) {
+		t.Fatalf("%s: Produce: %v", where, err)
+	}
+	c := b.client(FetchOptions{Wait: time.Hour, MinBytes: 1})
+	want(t, where+": a fetch", c.fetch(at("t", 0, 0)), "t-0 "+ErrOffline.Error())
+	faults.Set(nil)
+	if call%2 == 0 {
+		b.set.Retry()
+	} else {
+		b.change(1, 0, []int32{same, self}[call/2%2], []int32{self})
+	}
+	b.produce("t", 0, batch(3, 10))
+	want(t, where+": the next fetch", c.fetch(), "t-0 hw 3 [0,3)")
+	if st := b.set.Stats(); st.Partitions != 1 || st.Leaders != 1 || st.Offline != 0 {
+		t.Fatalf("%s: %+v", where, st)
+	}
+	b.set.Retry() // nothing is wanting
+	want(t, where+": records", fmt.Sprint(b.partition("t", 0).Log().View().LogEnd), "3")
+	return true
+}
