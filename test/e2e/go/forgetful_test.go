@@ -23,6 +23,7 @@ import (
 // or deleted, configurations and committed offsets are as they were acknowledged. After a clean stop a disk may forget
 // everything that was not synced.
 func TestForgetfulDisk(t *testing.T) {
+	klammOnly(t)
 	const partitions, producers = 4, 3
 	cuts := 4
 	if s := os.Getenv("KLAMM_E2E_FORGETS"); s != "" {
@@ -95,6 +96,7 @@ func TestForgetfulDisk(t *testing.T) {
 // TestForgetfulDiskForgets shows that the disk does forget: without flush.messages Kafka acknowledges what is not synced, and a
 // power cut takes it. With it the same cut takes nothing, and so does one after a clean stop.
 func TestForgetfulDiskForgets(t *testing.T) {
+	klammOnly(t)
 	const records = 300
 	for _, tc := range []struct {
 		name     string

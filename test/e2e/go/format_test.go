@@ -21,6 +21,7 @@ import (
 // klamm storage format. The next start, or the same format with --ignore-formatted, makes the directories whole, also where the
 // power went with the process.
 func TestKillAtFormat(t *testing.T) {
+	klammOnly(t)
 	const rounds = 12
 	for _, tc := range []struct {
 		name    string
@@ -120,9 +121,6 @@ func firstStart(t *testing.T, dir string, format bool, random *rand.Rand, within
 func (n *node) formatting(dirs []string) func(more ...string) *exec.Cmd {
 	n.t.Helper()
 	words := strings.Fields(os.Getenv("KLAMM_E2E_NODE_COMMAND"))
-	if len(words) != 2 || words[1] != "start" {
-		n.t.Skip("the node is not Klamm's")
-	}
 	file, controller := filepath.Join(n.t.TempDir(), "server.properties"), freeAddr(n.t)
 	_, port, _ := net.SplitHostPort(controller)
 	text := fmt.Sprintf(`process.roles=broker,controller

@@ -55,6 +55,14 @@ func newNodeIn(t *testing.T, dir string, config ...string) *node {
 	return n
 }
 
+// klammOnly skips a test of promises that Apache Kafka does not make.
+func klammOnly(t *testing.T) {
+	t.Helper()
+	if words := strings.Fields(os.Getenv("KLAMM_E2E_NODE_COMMAND")); len(words) != 2 || words[1] != "start" {
+		t.Skip("the node is not Klamm's")
+	}
+}
+
 // freeAddr takes a port below the range of outgoing connections: a client that keeps dialling the node while it is down
 // could otherwise be connected with itself, and would hold the port.
 func freeAddr(t *testing.T) string {
