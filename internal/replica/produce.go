@@ -82,11 +82,11 @@ func (p *Partition) append(r *role, log *storage.Log, b record.Batch, o storage.
 	if err != nil {
 		return a, p.settled(err)
 	}
-	if a.Duplicate {
-		return a, nil
+	if !a.Duplicate {
+		p.set.dirs.Appended(log, a)
 	}
-	p.set.dirs.Appended(log, a)
-	// flush.messages is a promise about acknowledged records, so the flush comes before anybody hears of them.
+	// flush.messages is a promise about acknowledged records, so the flush comes before anybody hears of them. That of a batch which is
+	// sent again may go on still, or has failed where the disk was full.
 	if n := log.Config().FlushMessages; n > 0 && n < math.MaxInt64 && a.LogEnd-log.RecoveryPoint() >= n {
 		if err := log.Flush(a.LastOffset + 1); err != nil {
 			return a, p.settled(err)

@@ -3,10 +3,12 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
@@ -73,4 +75,37 @@ func retryAt(t *testing.T, number syscall.Errno, call int) bool {
 	b.set.Retry() // nothing is wanting
 	want(t, where+": records", fmt.Sprint(b.partition("t", 0).Log().View().LogEnd), "3")
 	return true
+}
+
+// A batch that is sent again, because the flush that flush.messages asks for had failed, is flushed before it is acknowledged, and
+// only then is below the high watermark.
+func TestDuplicateIsFlushed(t *testing.T) {
+	faults := vfs.NewFaults(vfs.NewMem(nil), nil)
+	b := newBrokerOn(t, faults, "/d")
+	defer b.close()
+	b.config.Log.FlushMessages, b.config.Log.IndexInterval = 1, 1
+	b.topic("t", 1, 1)
+	b.produce("t", 0, batch(1, 10, producer(7, 0, 0)))
+	faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Path, ".index") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	p := b.partition("t", 0)
+	again := func() (storage.Appended, error) {
+		return p.Produce(batch(1, 10, producer(7, 0, 1)), ProduceOptions{Acks: 1, Version: 9, Now: time.Now()})
+	}
+	for range 2 {
+		if _, err := again(); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("on a full disk: %v", err)
+		}
+		want(t, "high watermark", fmt.Sprint(p.Log().View().HighWatermark), "1")
+	}
+	faults.Set(nil)
+	a, err := again()
+	if err != nil || !a.Duplicate || a.FirstOffset != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	want(t, "recovery point and high watermark", fmt.Sprint(p.Log().RecoveryPoint(), p.Log().View().HighWatermark), "2 2")
 }
