@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 type settings struct {
@@ -54,6 +55,7 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) error {
+	began := time.Now()
 	dir, err := os.MkdirTemp("", "klamm-bench-")
 	if err != nil {
 		return err
@@ -92,6 +94,7 @@ func run(ctx context.Context, s settings) error {
 			results = append(results, res)
 		}
 	}
+	fmt.Fprintln(os.Stderr, "all rows took", time.Since(began).Round(time.Second))
 	report(os.Stdout, brokers, results)
 	if s.out != "" {
 		raw, err := json.MarshalIndent(results, "", "  ")

@@ -12,78 +12,107 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Partitions of a topic are as many as the members of the group that has it, so that all is well when each has one.
+// Groups of 10, 100 and 1,000 members are made, one after the other. Each has a topic with as many partitions as there are
+// members, so that all is well when each has one.
 //
-// Then one member leaves. The others hear of it when their next heartbeat is due, and all have just sent one: what is measured is
+// Then one member leaves each. The others hear of it when their next heartbeat is due, and all have just sent one: what is measured is
 // the longest that it takes, an interval and what comes after it.
 
-const perMember = "CPU-ms/member"
+var groupSizes = []int{10, 100, 1000}
 
 // rebalancer is a member of a group of either kind.
 type rebalancer interface {
 	join(*gathering) error   // joins, and returns when the gathering is over
-	settle() error           // returns when the group is quiet
+	settle(*gathering) error // stays until the gathering is over and the group is quiet
 	beat() (bool, error)     // one heartbeat: whether something is to change
 	leave() error            // for good
 	follow(*gathering) error // does what it is told until the gathering is over
 	Close() error
 }
 
-func rebalanceRow(name, title string, members int, kind func(m *member) rebalancer) row {
-	units := []string{"s until all have theirs", perMember, "s after a leave, at most"}
-	return row{name, title, units, []float64{0.4, 0.4, 1}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+func rebalanceRow(name, title string, kind func(m *member) rebalancer) row {
+	r := row{name: name, title: title}
+	for _, n := range groupSizes {
+		for _, unit := range []string{"s until all of %d have theirs", "CPU-ms/member until then, of %d", "s after a leave from %d, at most"} {
+			r.units = append(r.units, fmt.Sprintf(unit, n))
+		}
+		r.goal = append(r.goal, 0.4, 0.4, 1)
+	}
+	r.leg = func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 		defer cancel()
-		err = withTopicOf(ctx, b, members, func(topic string) error {
-			group := fmt.Sprintf("bench-%d", groupNames.Add(1))
-			all := make([]rebalancer, members)
-			defer func() {
-				for _, m := range all {
-					if m != nil {
-						m.Close()
-					}
+		groups := make([][]rebalancer, len(groupSizes))
+		defer func() {
+			for _, m := range slices.Concat(groups...) {
+				if m != nil {
+					m.Close()
 				}
-			}()
-			if err := each(members, func(i int) error {
-				c, err := dial(ctx, b.address)
-				if err != nil {
-					return err
-				}
-				m := &member{conn: c, group: group, topic: topic, id: fmt.Sprintf("member-%d", i), partitions: members}
-				all[i] = kind(m)
-				return m.find()
-			}); err != nil {
-				return err
 			}
-			m, err := begin(b)
+		}()
+		made, settled := newGathering(len(groups), 1), make(chan error, len(groups))
+		for i, n := range groupSizes {
+			topic := newTopic()
+			if err := createTopic(ctx, b.address, topic, n); err != nil {
+				return f, err
+			}
+			defer func() { err = errors.Join(err, deleteTopic(ctx, b.address, topic)) }()
+			groups[i] = make([]rebalancer, n)
+			took, cpu, err := joinGroup(ctx, b, topic, groups[i], kind, &f)
 			if err != nil {
-				return err
+				return f, fmt.Errorf("%d members: %w", n, err)
 			}
-			joined := newGathering(members, 1)
-			if err := each(members, func(i int) error { return all[i].join(joined) }); err != nil {
-				return err
+			f.Values = append(f.Values, took.Seconds(), cpu/float64(n)*1000, 0)
+			go func() { settled <- each(n, func(k int) error { return groups[i][k].settle(made) }) }()
+			made.has(0, 1)
+		}
+		for range groups {
+			if err := <-settled; err != nil {
+				return f, err
 			}
-			cpu, err := m.end(&f)
-			if err != nil {
-				return err
-			}
-			left, err := afterLeave(all)
-			f.Values = []float64{joined.at.Sub(m.at).Seconds(), cpu / float64(members) * 1000, left.Seconds()}
+		}
+		return f, each(len(groups), func(i int) error {
+			left, err := afterLeave(groups[i])
+			f.Values[3*i+2] = left.Seconds()
 			return err
 		})
-		return f, err
-	}}
+	}
+	return r
 }
+
+// joinGroup makes all members of a group join it.
+func joinGroup(ctx context.Context, b *broker, topic string, all []rebalancer, kind func(m *member) rebalancer, f *figure) (took time.Duration, cpu float64, err error) {
+	group := fmt.Sprintf("bench-%d", groupNames.Add(1))
+	if err := each(len(all), func(i int) error {
+		c, err := dial(ctx, b.address)
+		if err != nil {
+			return err
+		}
+		m := &member{conn: c, group: group, topic: topic, id: fmt.Sprintf("member-%d", i), partitions: len(all)}
+		all[i] = kind(m)
+		return m.find()
+	}); err != nil {
+		return 0, 0, err
+	}
+	joined := newGathering(len(all), 1)
+	m, err := begin(b)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := each(len(all), func(i int) error { return all[i].join(joined) }); err != nil {
+		return 0, 0, err
+	}
+	cpu, err = m.end(f)
+	return joined.at.Sub(m.at), cpu, err
+}
+
+var errChanged = errors.New("a group changes that was quiet")
 
 // afterLeave is how long the partition of a member that leaves has no other owner.
 func afterLeave(all []rebalancer) (time.Duration, error) {
-	if err := each(len(all), func(i int) error { return all[i].settle() }); err != nil {
-		return 0, err
-	}
 	if err := each(len(all), func(i int) error {
 		changed, err := all[i].beat()
 		if changed {
-			err = errors.New("a group that was quiet changes")
+			err = errChanged
 		}
 		return err
 	}); err != nil {
@@ -153,7 +182,14 @@ func (m *classicMember) join(g *gathering) error {
 	return m.follow(g)
 }
 
-func (m *classicMember) settle() error { return nil }
+func (m *classicMember) settle(made *gathering) error {
+	for !made.wait(m.due) {
+		if changed, err := m.beat(); err != nil || changed {
+			return errors.Join(err, errChanged)
+		}
+	}
+	return nil
+}
 
 func (m *classicMember) follow(g *gathering) error {
 	for g.has(0, m.owned); !g.wait(m.due); {
@@ -292,9 +328,9 @@ const consumerInterval = 5 * time.Second
 
 func (m *consumerMember) join(g *gathering) error { return m.follow(g) }
 
-// settle waits until the member is told to come as seldom as in a group that does not change.
-func (m *consumerMember) settle() error {
-	for m.interval < consumerInterval {
+// settle waits also until the member is told to come as seldom as in a group that does not change.
+func (m *consumerMember) settle(made *gathering) error {
+	for !made.wait(m.due) || m.interval < consumerInterval {
 		time.Sleep(time.Until(m.due))
 		if _, err := m.beat(); err != nil {
 			return err

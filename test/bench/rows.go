@@ -85,12 +85,8 @@ func rows() []row {
 		transactionalBytesRow("transactions-bytes", "produce 1 KiB in transactions of 1 MiB, 16 partitions", 0.4),
 		commitsRow("commits", "commit 10 offsets a request, 16 groups on 16 connections", 16),
 		shareRow("share", "deliver records of 1 KiB to the 4 members of a share group, who acknowledge all; 16 partitions", 4),
-		rebalanceRow("join-classic-10", "10 members join a classic group (Kafka's initial delay is 3 s)", 10, classic),
-		rebalanceRow("join-classic-100", "likewise, 100 members", 100, classic),
-		rebalanceRow("join-classic-1000", "likewise, 1,000 members", 1000, classic),
-		rebalanceRow("join-consumer-10", "10 members join a consumer group (KIP-848)", 10, consumer),
-		rebalanceRow("join-consumer-100", "likewise, 100 members", 100, consumer),
-		rebalanceRow("join-consumer-1000", "likewise, 1,000 members", 1000, consumer),
+		rebalanceRow("join-classic", "members join a classic group (Kafka's initial delay is 3 s); one leaves (heartbeats every 3 s)", classic),
+		rebalanceRow("join-consumer", "members join a consumer group (KIP-848); one leaves (heartbeats every 5 s)", consumer),
 		offsetsRow("offsets-1m", "start with a million offsets, of 5,000 groups", 5000, 200, 0.4, 0.4),
 		offsetsRow("groups-10k", "start with 10,000 groups of 10 offsets", 10_000, 10, 0.4, 0.4),
 		partitionsRow("partitions-10k", "10,000 partitions in 1,000 topics", 1000, 10, 0.33, 0.15, 0.3),
@@ -187,7 +183,7 @@ func (f *figure) bytes(cpu float64, n int64) {
 	f.Values, f.Rate = []float64{cpu / gib}, gib*1024/f.Seconds
 }
 
-// requestsRow counts requests: one for every 4 KiB that other rows write, or for every 64 KiB where each is flushed.
+// requestsRow counts requests: one for every 4 KiB that other rows write, or fewer where each is flushed or waits for the one before.
 func requestsRow(name, title string, goal float64, p producing) row {
 	units, goals := []string{perMillion}, []float64{goal}
 	if p.durable {
@@ -196,6 +192,9 @@ func requestsRow(name, title string, goal float64, p producing) row {
 	return row{name, title, units, goals, func(ctx context.Context, b *broker, n int64) (f figure, err error) {
 		err = withTopic(ctx, b, func(topic string) error {
 			rs, count := p.requests(topic), n>>12
+			if p.clients == 1 {
+				count = n >> 14
+			}
 			if p.durable {
 				count = n >> 16
 				if err := configure(ctx, b, topic, "flush.messages", "1"); err != nil {
@@ -238,25 +237,22 @@ func measured(ctx context.Context, r row, b *broker, s settings) (f figure, err 
 
 var topics atomic.Int64
 
+// newTopic is a name that no other topic has.
+func newTopic() string { return fmt.Sprintf("bench-%d", topics.Add(1)) }
+
 func withTopic(ctx context.Context, b *broker, f func(topic string) error) error {
 	return withTopicOf(ctx, b, partitions, f)
 }
 
 func withTopicOf(ctx context.Context, b *broker, parts int, f func(topic string) error) error {
-	topic := fmt.Sprintf("bench-%d", topics.Add(1))
+	topic := newTopic()
 	if err := createTopic(ctx, b.address, topic, parts); err != nil {
 		return err
 	}
 	if err := f(topic); err != nil {
 		return err
 	}
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.address))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = kadm.NewClient(c).DeleteTopic(ctx, topic)
-	return err
+	return deleteTopic(ctx, b.address, topic)
 }
 
 // klammName is what a broker is called where the two differ.

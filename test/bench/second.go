@@ -69,3 +69,13 @@ func createTopic(ctx context.Context, address, topic string, parts int) error {
 	}
 	return led(ctx, admin, topic, parts)
 }
+
+func deleteTopic(ctx context.Context, address, topic string) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = kadm.NewClient(c).DeleteTopic(ctx, topic)
+	return err
+}

@@ -21,7 +21,7 @@ const perThousand = "CPU-s/1,000 transactions"
 // transactionsRow makes one transaction after the other, each with a record in so many partitions.
 func transactionsRow(name, title string, parts int) row {
 	return row{name, title, []string{"ms p50", "ms p99", perThousand}, []float64{0.4, 0.4, 0.4}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-		count, warming := max(8000/(parts+9), 150), 50
+		count, warming := max(4000/(parts+9), 150), 50
 		err = withTopicOf(ctx, b, max(parts, partitions), func(topic string) error {
 			p, err := newTransactor(ctx, b.address, topic, parts)
 			if err != nil {
