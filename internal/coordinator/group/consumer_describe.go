@@ -23,7 +23,11 @@ func (m *Machine) describeConsumer(id string, image *metadata.Image) kmsg.Consum
 	g, ok := m.groups[id].(*consumer)
 	if !ok {
 		text := "Group " + id + " not found."
-		if m.groups[id] != nil {
+		switch {
+		case id == "":
+			d.ErrorCode = kerr.InvalidGroupID.Code
+			return d
+		case m.groups[id] != nil:
 			text = "Group " + id + " is not a consumer group."
 		}
 		d.ErrorCode, d.ErrorMessage = kerr.GroupIDNotFound.Code, &text

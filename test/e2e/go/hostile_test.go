@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ func TestClientHostile(t *testing.T) {
 		if err == nil {
 			got = codes(resp)
 		}
-		if got != c.want {
-			t.Errorf("%s: %s answers %s, want %s", kmsg.NameForKey(c.req.Key()), c.name, got, c.want)
+		if want := c.wanted(); got != want {
+			t.Errorf("%s: %s answers %s, want %s", kmsg.NameForKey(c.req.Key()), c.name, got, want)
 		}
 	}
 }
@@ -100,10 +101,7 @@ func newHostile(t *testing.T) *hostile {
 		find.CoordinatorType, find.CoordinatorKeys = coordinator.kind, []string{coordinator.key}
 		h.well(find)
 	}
-	join := h.join(h.classic, "")
-	h.ask(join)
-	join.MemberID = h.ask(join).(*kmsg.JoinGroupResponse).MemberID
-	joined := h.well(join).(*kmsg.JoinGroupResponse)
+	joined := h.joined(h.join(h.classic, ""))
 	h.member, h.generation = joined.MemberID, joined.Generation
 	h.well(h.sync(h.classic, h.member, h.generation))
 	h.memberEpoch = h.well(h.beat(h.consumer, "member", 0)).(*kmsg.ConsumerGroupHeartbeatResponse).MemberEpoch
@@ -136,6 +134,15 @@ func (h *hostile) well(req kmsg.Request) kmsg.Response {
 			h.t.Fatalf("%s: %s", kmsg.NameForKey(req.Key()), got)
 		}
 	}
+}
+
+// joined joins with the member id that the coordinator, once it is there, gives.
+func (h *hostile) joined(join *kmsg.JoinGroupRequest) *kmsg.JoinGroupResponse {
+	h.t.Helper()
+	for deadline := time.Now().Add(waitMax); join.MemberID == "" && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		join.MemberID = h.ask(join).(*kmsg.JoinGroupResponse).MemberID
+	}
+	return h.well(join).(*kmsg.JoinGroupResponse)
 }
 
 func (h *hostile) join(group, member string) *kmsg.JoinGroupRequest {
@@ -253,6 +260,20 @@ type hostileCase struct {
 	name string
 	req  kmsg.Request
 	want string
+}
+
+// differs are the cases in which Apache Kafka answers another code, and why ours stands.
+var differs = map[string]struct{ apache, why string }{
+	"JoinGroup: a subscription that cannot be read in a consumer group": {"UNKNOWN_SERVER_ERROR",
+		"4.3.1 takes it for a bug of its own; the sources of its branch answer as we do"},
+}
+
+// wanted is what the node that runs has to answer.
+func (c hostileCase) wanted() string {
+	if d, ok := differs[kmsg.NameForKey(c.req.Key())+": "+c.name]; ok && os.Getenv("KLAMM_E2E_NODE") == "apache" {
+		return d.apache
+	}
+	return c.want
 }
 
 func (h *hostile) cases() []hostileCase {
