@@ -194,11 +194,14 @@ func (g *consumer) staticMember(instanceID string) *consumerMember {
 func (g *consumer) memberIDs() []string { return slices.Sorted(maps.Keys(g.members)) }
 
 // member finds a member by its id.
-func (g *consumer) member(id string) (*consumerMember, error) {
-	if m := g.members[id]; m != nil {
+func (g *consumer) member(id string) (*consumerMember, error) { return findMember(g.id, g.members, id) }
+
+// findMember finds a member of a group of the newer kinds.
+func findMember[M any](group string, members map[string]*M, id string) (*M, error) {
+	if m := members[id]; m != nil {
 		return m, nil
 	}
-	return nil, refuse(kerr.UnknownMemberID, "Member %s is not a member of group %s.", id, g.id)
+	return nil, refuse(kerr.UnknownMemberID, "Member %s is not a member of group %s.", id, group)
 }
 
 func (g *consumer) state() state {

@@ -95,12 +95,7 @@ func (g *shareGroup) memberOrNew(id string) *shareMember {
 func (g *shareGroup) memberIDs() []string { return slices.Sorted(maps.Keys(g.members)) }
 
 // member finds a member by its id.
-func (g *shareGroup) member(id string) (*shareMember, error) {
-	if m := g.members[id]; m != nil {
-		return m, nil
-	}
-	return nil, refuse(kerr.UnknownMemberID, "Member %s is not a member of group %s.", id, g.id)
-}
+func (g *shareGroup) member(id string) (*shareMember, error) { return findMember(g.id, g.members, id) }
 
 func (g *shareGroup) stateName() state {
 	if len(g.members) == 0 {

@@ -112,12 +112,7 @@ func (g *streams) hold(process string, t tasks, n int) {
 func (g *streams) memberIDs() []string { return slices.Sorted(maps.Keys(g.members)) }
 
 // member finds a member by its id.
-func (g *streams) member(id string) (*streamsMember, error) {
-	if m := g.members[id]; m != nil {
-		return m, nil
-	}
-	return nil, refuse(kerr.UnknownMemberID, "Member %s is not a member of group %s.", id, g.id)
-}
+func (g *streams) member(id string) (*streamsMember, error) { return findMember(g.id, g.members, id) }
 
 func (g *streams) state() state {
 	switch {
