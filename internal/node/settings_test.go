@@ -67,20 +67,23 @@ func TestCompactionOfATopic(t *testing.T) {
 	}
 }
 
+// groupConfigOf is what a node with these properties gives its group coordinator.
+func groupConfigOf(t *testing.T, props map[string]string) group.Config {
+	t.Helper()
+	n, _, err := config.NewNode(props)
+	if err != nil {
+		t.Fatal(config.Explain(err))
+	}
+	v, err := n.Layers(nil, nil).Broker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return groupConfig(v)
+}
+
 // The keys group.consumer.* reach the group coordinator.
 func TestConsumerGroupConfig(t *testing.T) {
-	of := func(props map[string]string) group.Config {
-		t.Helper()
-		n, _, err := config.NewNode(props)
-		if err != nil {
-			t.Fatal(config.Explain(err))
-		}
-		v, err := n.Layers(nil, nil).Broker()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return groupConfig(v)
-	}
+	of := func(props map[string]string) group.Config { return groupConfigOf(t, props) }
 	got := of(map[string]string{
 		"group.consumer.session.timeout.ms": "30000", "group.consumer.min.session.timeout.ms": "20000", "group.consumer.max.session.timeout.ms": "40000",
 		"group.consumer.heartbeat.interval.ms": "2000", "group.consumer.min.heartbeat.interval.ms": "1000", "group.consumer.max.heartbeat.interval.ms": "3000",
@@ -106,18 +109,7 @@ func TestConsumerGroupConfig(t *testing.T) {
 
 // The keys group.streams.* reach the group coordinator.
 func TestStreamsGroupConfig(t *testing.T) {
-	of := func(props map[string]string) group.Config {
-		t.Helper()
-		n, _, err := config.NewNode(props)
-		if err != nil {
-			t.Fatal(config.Explain(err))
-		}
-		v, err := n.Layers(nil, nil).Broker()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return groupConfig(v)
-	}
+	of := func(props map[string]string) group.Config { return groupConfigOf(t, props) }
 	got := of(map[string]string{
 		"group.streams.session.timeout.ms": "30000", "group.streams.min.session.timeout.ms": "20000", "group.streams.max.session.timeout.ms": "40000",
 		"group.streams.heartbeat.interval.ms": "2000", "group.streams.min.heartbeat.interval.ms": "1000", "group.streams.max.heartbeat.interval.ms": "3000",
