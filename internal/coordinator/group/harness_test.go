@@ -188,12 +188,12 @@ func (h *harness) recordText(r machine.Record) string {
 		return err.Error()
 	}
 	if kind == keyOffsetCommit {
-		k, v, err := decodeOffset(r)
+		k, v, there, err := decodeOffset(r)
 		if err != nil {
 			return err.Error()
 		}
 		s := fmt.Sprintf("offset %s %s-%d", k.Group, k.Topic, k.Partition)
-		if v == nil {
+		if !there {
 			return s + " removed"
 		}
 		s += fmt.Sprintf(" = %d v%d", v.Offset, v.Version)

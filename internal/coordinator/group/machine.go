@@ -295,11 +295,16 @@ func (m *Machine) Apply(r machine.Record, pos machine.Position) error {
 	}
 	switch kind {
 	case keyOldOffsetCommit, keyOffsetCommit:
-		k, v, err := decodeOffset(r)
+		k, v, there, err := decodeOffset(r)
 		if err != nil {
 			return err
 		}
-		m.applyOffset(partitionKey{k.Group, k.Topic, k.Partition}, v, pos)
+		key := m.offsets.keyOf(&k)
+		if !there {
+			m.offsets.remove(key)
+			return nil
+		}
+		m.applyOffset(key, &v, pos)
 	case keyGroupMetadata:
 		id, v, err := decodeGroup(r)
 		if err != nil {

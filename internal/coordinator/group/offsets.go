@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -29,6 +30,8 @@ type offsets struct {
 	// open holds the producers with a pending offset for a partition; openGroups counts the group's entries in open.
 	open       map[partitionKey]map[int64]struct{}
 	openGroups map[string]int
+
+	last partitionKey // whose names were copied last
 }
 
 func newOffsets() offsets {
@@ -146,19 +149,31 @@ func comparePartitions(a, b partitionKey) int {
 	return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
 }
 
-// applyOffset takes in a commit or its removal. Offsets without a group belong to a simple one, which has no record of
-// its own.
+// keyOf copies the names of a record's key. Offsets mostly stand in the log beside others of their group and topic, so those of
+// the last one are used again.
+func (s *offsets) keyOf(k *kmsg.OffsetCommitKey) partitionKey {
+	if s.last.group != k.Group {
+		s.last.group = strings.Clone(k.Group)
+	}
+	if s.last.topic != k.Topic {
+		s.last.topic = strings.Clone(k.Topic)
+	}
+	return partitionKey{s.last.group, s.last.topic, k.Partition}
+}
+
+// remove takes in that an offset is gone, also those of open transactions.
+func (s *offsets) remove(k partitionKey) {
+	s.delete(k)
+	// Order does not matter: one key is removed from each.
+	for producer := range s.open[k] {
+		delete(s.pending[producer], k)
+	}
+	s.closeAll(k)
+}
+
+// applyOffset takes in a commit. Offsets without a group belong to a simple one, which has no record of its own.
 func (m *Machine) applyOffset(k partitionKey, v *kmsg.OffsetCommitValue, pos machine.Position) {
 	s := &m.offsets
-	if v == nil {
-		s.delete(k)
-		// Order does not matter: one key is removed from each.
-		for producer := range s.open[k] {
-			delete(s.pending[producer], k)
-		}
-		s.closeAll(k)
-		return
-	}
 	if _, ok := m.groups[k.group]; !ok {
 		g := newClassic(k.group, pos.Timestamp)
 		g.durable = true

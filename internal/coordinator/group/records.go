@@ -108,20 +108,21 @@ func recordKind(r machine.Record) (int16, error) {
 	return int16(binary.BigEndian.Uint16(r.Key)), nil
 }
 
-func decodeOffset(r machine.Record) (kmsg.OffsetCommitKey, *kmsg.OffsetCommitValue, error) {
-	var k kmsg.OffsetCommitKey
-	if err := k.ReadFrom(r.Key); err != nil {
-		return k, nil, fmt.Errorf("group: key of an offset commit: %w", err)
+// decodeOffset reads an offset's record; there is no value if it is a tombstone. The names in the key refer to the record's bytes,
+// which do not outlive it: who keeps them copies them, and who knows them already need not.
+func decodeOffset(r machine.Record) (k kmsg.OffsetCommitKey, v kmsg.OffsetCommitValue, there bool, err error) {
+	if err := k.UnsafeReadFrom(r.Key); err != nil {
+		return k, v, false, fmt.Errorf("group: key of an offset commit: %w", err)
 	}
 	if r.Value == nil {
-		return k, nil, nil
+		return k, v, false, nil
 	}
-	var v kmsg.OffsetCommitValue
-	if err := checkVersion(r.Value, offsetVersion); err != nil {
-		return k, nil, fmt.Errorf("group: offset commit of %q for %s-%d: %w", k.Group, k.Topic, k.Partition, err)
+	err = checkVersion(r.Value, offsetVersion)
+	if err == nil {
+		err = v.ReadFrom(r.Value)
 	}
-	if err := v.ReadFrom(r.Value); err != nil {
-		return k, nil, fmt.Errorf("group: offset commit of %q for %s-%d: %w", k.Group, k.Topic, k.Partition, err)
+	if err != nil {
+		return k, v, false, fmt.Errorf("group: offset commit of %q for %s-%d: %w", k.Group, k.Topic, k.Partition, err)
 	}
 	if v.Version < 3 {
 		v.LeaderEpoch = -1
@@ -129,7 +130,7 @@ func decodeOffset(r machine.Record) (kmsg.OffsetCommitKey, *kmsg.OffsetCommitVal
 	if v.Version != offsetVersionRetention {
 		v.ExpireTimestamp = -1
 	}
-	return k, &v, nil
+	return k, v, true, nil
 }
 
 func decodeGroup(r machine.Record) (string, *kmsg.GroupMetadataValue, error) {

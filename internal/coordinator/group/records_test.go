@@ -67,7 +67,7 @@ func TestRecordsAsApache(t *testing.T) {
 		var got machine.Record
 		switch kind {
 		case keyOffsetCommit:
-			k, _, err := decodeOffset(want)
+			k, _, _, err := decodeOffset(want)
 			if err != nil {
 				t.Fatal(err)
 			}
