@@ -47,7 +47,7 @@ e2e: build ## run real clients (Python, C, Java, Go) against a real process
 bench: build ## compare with Apache Kafka on this machine (full run)
 	test/bench/run
 
-bench-smoke: build ## one pair of each benchmark row, with half of its bytes
+bench-smoke: build ## one pair of each benchmark row but the longest, with half of its bytes
 	test/bench/run --pairs 1 --again 0 --bytes 268435456 --warmup 1000000
 
 check: test lint e2e ## what CI runs

@@ -27,6 +27,9 @@ type row struct {
 // asked are rows that take minutes, and are measured only when --rows names them.
 var asked = map[string]bool{"connections-10k": true, "partitions-10k": true, "partitions-50k": true, "recovery": true}
 
+// long are rows that take Apache Kafka nearly a minute: more than a run with one pair of each row has for them.
+var long = map[string]bool{"produce-1000-partitions": true, "idle": true, "offsets-1m": true}
+
 const (
 	perGiB     = "CPU-s/GiB"
 	perMillion = "CPU-s/M requests"
