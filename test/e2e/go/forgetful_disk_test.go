@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,8 +23,8 @@ import (
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
-// forgetfulName is what the mounts of forgetful disks say of themselves in /proc/mounts.
-const forgetfulName = "klamm-forgetful"
+// forgetfulName is what the mounts of forgetful disks say of themselves in /proc/mounts, before the id of the process that serves them.
+const forgetfulName = "klamm-forgetful-"
 
 // forgetful is a disk that can lose power: a file system that the kernel mounts for any process, and that keeps apart what is
 // there and what was synced. forget throws away what was not, by the rules of vfs.Mem: block by block, name by name, renames
@@ -49,7 +50,7 @@ func newForgetful(t *testing.T) *forgetful {
 	return d
 }
 
-// unmountLeft takes away what a run has left mounted that was killed: nobody answers there any more.
+// unmountLeft takes away what a run has left mounted that was killed: nobody answers there any more, and who asks may hang.
 func unmountLeft(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/mounts")
 	if err != nil {
@@ -57,11 +58,13 @@ func unmountLeft(t *testing.T) {
 	}
 	for line := range strings.Lines(string(mounts)) {
 		words := strings.Fields(line)
-		if len(words) < 2 || words[0] != forgetfulName {
+		if len(words) < 2 || !strings.HasPrefix(words[0], forgetfulName) {
 			continue
 		}
-		if _, err := os.Stat(words[1]); errors.Is(err, syscall.ENOTCONN) {
-			t.Logf("unmount %s, which another run has left: %v", words[1], syscall.Unmount(words[1], syscall.MNT_DETACH))
+		pid, err := strconv.Atoi(words[0][len(forgetfulName):])
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			err := syscall.Unmount(words[1], syscall.MNT_FORCE|syscall.MNT_DETACH) // by force: whoever waits there goes on, with an error
+			t.Logf("unmounted %s, which another run has left: %v", words[1], err)
 		}
 	}
 }
@@ -70,10 +73,21 @@ func (d *forgetful) mount() (err error) {
 	long := time.Hour // nobody changes anything but through the mount
 	d.server, err = fs.Mount(d.dir, &forgetfulNode{disk: d}, &fs.Options{
 		EntryTimeout: &long, AttrTimeout: &long,
-		MountOptions: fuse.MountOptions{FsName: forgetfulName, Name: forgetfulName, DirectMountStrict: true, DisableXAttrs: true,
+		MountOptions: fuse.MountOptions{FsName: forgetfulName + strconv.Itoa(os.Getpid()), Name: "klamm", DirectMountStrict: true, DisableXAttrs: true,
 			Logger: log.New(io.Discard, "", 0)}, // it would tell of each end
 
 	})
+	if err != nil {
+		return err
+	}
+	// A node that inherits the device would keep the file system's requests waiting when nobody serves them any more.
+	fds, err := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == "/dev/fuse" {
+			n, _ := strconv.Atoi(fd.Name())
+			syscall.CloseOnExec(n)
+		}
+	}
 	return err
 }
 
