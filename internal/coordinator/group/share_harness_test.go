@@ -89,6 +89,9 @@ func (a args) failing() func(group, topic string, partition int32) int16 {
 	return func(_, topic string, partition int32) int16 {
 		for _, tp := range a.list("fail") {
 			if name, p := a.partition(tp); name == topic && p == partition {
+				if a.has("fenced") {
+					return kerr.FencedStateEpoch.Code
+				}
 				return kerr.CoordinatorNotAvailable.Code
 			}
 		}

@@ -203,6 +203,7 @@ func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results [
 	}
 	next := g.state.changed()
 	heard, begun := map[schema.UUID][]int32{}, map[schema.UUID][]int32{}
+	outlived := false
 	for _, r := range results {
 		last := m.attempts.end(group, by, sharePartition{r.topic, r.partition})
 		if !last || !next.initializing.has(r.topic, r.partition) {
@@ -213,6 +214,7 @@ func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results [
 			begun[r.topic] = append(begun[r.topic], r.partition)
 			continue
 		}
+		outlived = outlived || r.code == kerr.FencedStateEpoch.Code
 		t.event("group.share.initialize.failed", machine.Attr{Key: "group", Value: group}, machine.Attr{Key: "topic", Value: next.initializing[r.topic].name},
 			machine.Attr{Key: "partition", Value: r.partition}, machine.Attr{Key: "error", Value: kerr.ErrorForCode(r.code)})
 	}
@@ -226,7 +228,15 @@ func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results [
 	if len(heard) > 0 {
 		t.write(shareStateRecord(group, next))
 	}
+	if outlived {
+		// A group of this name was deleted while a share partition of it was being initialized, which came later than the deletion. This
+		// one passes that epoch by and by; Kafka's waits until it has gone through as many rebalances.
+		t.write(shareEpochRecord(group, g.epoch+min(max(g.epoch, 1), epochLeapMax), g.hash))
+	}
 }
+
+// epochLeapMax bounds how far a group's epoch leaps at once.
+const epochLeapMax = 1000
 
 // forgetTopics takes deleted topics out of a share group's state; the share coordinators forget theirs by themselves. It is
 // false if the result is full.

@@ -100,6 +100,12 @@ func reportedBy88(r *kmsg.StreamsGroupHeartbeatRequest) *tasks {
 	return &tasks{reportedTasks(r.ActiveTasks), reportedTasks(r.StandbyTasks), reportedTasks(r.WarmupTasks)}
 }
 
+// full88 says that a heartbeat tells all, as members' heartbeats do when an answer did not arrive. What was in that answer is said again,
+// as to members of consumer groups: Kafka 4.3 does not, and a member that missed its tasks waits for the next that change.
+func full88(r *kmsg.StreamsGroupHeartbeatRequest) bool {
+	return r.RebalanceTimeoutMillis != -1 && reportedBy88(r) != nil
+}
+
 func (m *Machine) streamsBeat(t *turn, r *kmsg.StreamsGroupHeartbeatRequest, answer *kmsg.StreamsGroupHeartbeatResponse) error {
 	g, err := m.streamsFor(t, r.Group, r.MemberEpoch == 0)
 	if err != nil {
@@ -144,11 +150,12 @@ func (m *Machine) streamsBeat(t *turn, r *kmsg.StreamsGroupHeartbeatRequest, ans
 
 	answer.MemberID, answer.MemberEpoch = final.id, final.epoch
 	answer.HeartbeatIntervalMillis = int32(min(m.streamsHeartbeatInterval(t, g.id), math.MaxInt32))
-	if r.MemberEpoch == 0 || !final.assigned.equal(member.assigned) {
+	news := r.MemberEpoch == 0 || !final.assigned.equal(member.assigned)
+	if news || full88(r) {
 		answer.ActiveTasks, answer.StandbyTasks, answer.WarmupTasks = final.assigned.active.wire(), final.assigned.standby.wire(), final.assigned.warmup.wire()
-		if final.endpoint != nil {
-			g.endpoints++
-		}
+	}
+	if news && final.endpoint != nil {
+		g.endpoints++
 	}
 	if g.endpoints != r.EndpointInformationEpoch {
 		answer.PartitionsByUserEndpoint = g.byEndpoint(t.Image, s.configured, final)
