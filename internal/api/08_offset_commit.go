@@ -35,23 +35,14 @@ func (h *Handler) offsetCommit(c *call, req *kmsg.OffsetCommitRequest) server.Ou
 		topic, ok := image.Topic(t.Topic)
 		if req.Version >= 10 {
 			topic, ok = image.TopicByID(t.TopicID)
+		}
+		if ok {
+			t.Topic, t.TopicID = topic.Name, topic.ID
+		} else if req.Version >= 10 {
 			code = kerr.UnknownTopicID.Code
 		}
-		if !ok {
-			for _, p := range t.Partitions {
-				refuse(&t, p.Partition, code)
-			}
-			continue
-		}
-		t.Topic, t.TopicID = topic.Name, topic.ID
-		there := t.Partitions[:0:0]
-		for _, p := range t.Partitions {
-			if _, ok := topic.Partition(p.Partition); ok {
-				there = append(there, p)
-			} else {
-				refuse(&t, p.Partition, kerr.UnknownTopicOrPartition.Code)
-			}
-		}
+		there := existing(topic, t.Partitions, func(p kmsg.OffsetCommitRequestTopicPartition) int32 { return p.Partition },
+			func(i int32) { refuse(&t, i, code) })
 		if t.Partitions = there; len(there) > 0 {
 			kept = append(kept, t)
 		}

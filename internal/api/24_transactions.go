@@ -7,7 +7,6 @@ import (
 	"github.com/klamm-io/klamm/internal/coordinator/group"
 	"github.com/klamm-io/klamm/internal/coordinator/txn"
 	"github.com/klamm-io/klamm/internal/machine"
-	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/replica"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/server"
@@ -215,21 +214,12 @@ func (h *Handler) txnOffsetCommit(c *call, req *kmsg.TxnOffsetCommitRequest) ser
 func (h *Handler) knownOffsets(req *kmsg.TxnOffsetCommitRequest) (refused []kmsg.TxnOffsetCommitResponseTopic, kept []kmsg.TxnOffsetCommitRequestTopic) {
 	image := h.Image()
 	for _, t := range req.Topics {
-		var topic metadata.Topic
-		found, there := image.Topic(t.Topic)
-		if there {
-			topic = *found
-		}
+		topic, _ := image.Topic(t.Topic)
 		out := kmsg.NewTxnOffsetCommitResponseTopic()
 		out.Topic = t.Topic
-		known := t.Partitions[:0:0]
-		for _, p := range t.Partitions {
-			if _, ok := topic.Partition(p.Partition); ok {
-				known = append(known, p)
-				continue
-			}
-			out.Partitions = append(out.Partitions, kmsg.TxnOffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.UnknownTopicOrPartition.Code})
-		}
+		known := existing(topic, t.Partitions, func(p kmsg.TxnOffsetCommitRequestTopicPartition) int32 { return p.Partition }, func(i int32) {
+			out.Partitions = append(out.Partitions, kmsg.TxnOffsetCommitResponseTopicPartition{Partition: i, ErrorCode: kerr.UnknownTopicOrPartition.Code})
+		})
 		if len(out.Partitions) > 0 {
 			refused = append(refused, out)
 		}

@@ -21,18 +21,11 @@ func (h *Handler) offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) server.Ou
 	var refused []kmsg.OffsetDeleteResponseTopic
 	kept := req.Topics[:0:0]
 	for _, t := range req.Topics {
-		topic, there := image.Topic(t.Topic)
+		topic, _ := image.Topic(t.Topic)
 		out := kmsg.OffsetDeleteResponseTopic{Topic: t.Topic}
-		known := t.Partitions[:0:0]
-		for _, p := range t.Partitions {
-			if there {
-				if _, ok := topic.Partition(p.Partition); ok {
-					known = append(known, p)
-					continue
-				}
-			}
-			out.Partitions = append(out.Partitions, kmsg.OffsetDeleteResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.UnknownTopicOrPartition.Code})
-		}
+		known := existing(topic, t.Partitions, func(p kmsg.OffsetDeleteRequestTopicPartition) int32 { return p.Partition }, func(i int32) {
+			out.Partitions = append(out.Partitions, kmsg.OffsetDeleteResponseTopicPartition{Partition: i, ErrorCode: kerr.UnknownTopicOrPartition.Code})
+		})
 		if len(out.Partitions) > 0 {
 			refused = append(refused, out)
 		}

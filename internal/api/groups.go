@@ -5,6 +5,7 @@ import (
 
 	"github.com/klamm-io/klamm/internal/coordinator"
 	"github.com/klamm-io/klamm/internal/machine"
+	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/server"
 )
 
@@ -53,3 +54,18 @@ func scatter[T, A any, R kmsg.Response](c *call, g *coordinator.Host, items []T,
 
 // itself is the key of items that are names.
 func itself(name string) string { return name }
+
+// existing gives those of a request's partitions that its topic has, and refuses the others. A nil topic has none.
+func existing[P any](topic *metadata.Topic, partitions []P, index func(P) int32, refuse func(int32)) []P {
+	there := partitions[:0:0]
+	for _, p := range partitions {
+		if topic != nil {
+			if _, ok := topic.Partition(index(p)); ok {
+				there = append(there, p)
+				continue
+			}
+		}
+		refuse(index(p))
+	}
+	return there
+}

@@ -26,7 +26,7 @@ func transactionKeys() []Key {
 		{Name: "transaction.two.phase.commit.enable", Type: Boolean, Default: "false", Importance: Low,
 			Doc: "Whether producers may hold transactions open for an outer two-phase commit."},
 		{Name: "add.partitions.to.txn.retry.backoff.ms", Type: Int, Default: "20", rule: atLeast(1), Importance: High,
-			Doc: "First pause before a partition that meets a finishing transaction is added again."},
+			Doc: "Longest pause before a partition that meets a finishing transaction is added again; the first ones are 1, 2, 4 ms."},
 		{Name: "add.partitions.to.txn.retry.backoff.max.ms", Type: Int, Default: "100", rule: atLeast(0), Importance: High,
 			Doc: "Longest time such retries go on inside the broker."},
 		{Name: "share.coordinator.threads", Type: Int, Default: "1", rule: atLeast(1), Importance: Medium,

@@ -3,20 +3,17 @@ package main
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
 // connectionsRow holds many connections, each with so many one-record requests a second.
 func connectionsRow(name, title string, connections int, perSecond float64) row {
-	units := []string{perMillion, "ms p99", "KiB RSS more for a connection"}
-	return row{name, title, units, []float64{0.4, 0.5, 0.5}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
+	return row{name, title, []string{perMillion, "ms p99"}, []float64{0.4, 0.5}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		p := producing{size: 1 << 10, acks: 1}
 		err = withTopic(ctx, b, func(topic string) error {
 			rs := p.requests(topic)
-			before := b.rss()
 			all := make([]*conn, connections)
 			defer func() {
 				for _, c := range all {
@@ -47,7 +44,6 @@ func connectionsRow(name, title string, connections int, perSecond float64) row 
 			interval := time.Duration(1e9 / perSecond)
 			took := make([]float64, connections*rounds)
 			start := time.Now().Add(100 * time.Millisecond)
-			var most atomic.Uint64
 			err = each(connections, func(i int) error {
 				for k := range rounds {
 					due := start.Add(interval*time.Duration(k) + interval*time.Duration(i)/time.Duration(connections))
@@ -56,9 +52,6 @@ func connectionsRow(name, title string, connections int, perSecond float64) row 
 						return err
 					}
 					took[i*rounds+k] = time.Since(due).Seconds() * 1000
-					if i == 0 {
-						most.Store(max(most.Load(), uint64(b.rss()*1024)))
-					}
 				}
 				return nil
 			})
@@ -67,8 +60,7 @@ func connectionsRow(name, title string, connections int, perSecond float64) row 
 			}
 			cpu, err := m.end(&f)
 			slices.Sort(took)
-			more := max(float64(most.Load())-before*1024, 1)
-			f.Values = []float64{cpu / float64(len(took)) * 1e6, percentile(took, 99), more / float64(connections)}
+			f.Values = []float64{cpu / float64(len(took)) * 1e6, percentile(took, 99)}
 			return err
 		})
 		return f, err

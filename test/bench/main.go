@@ -3,8 +3,8 @@
 // with whatever else the machine does, ratios of CPU much less. Both brokers live through the whole run; the JVM gets a
 // warm-up that is not counted.
 //
-// A leg during which other programs used more than 15 % of the machine is measured again, at most --again times; the
-// result says how much they used.
+// A leg during which other programs used more than 15 % of the machine, or the machine below did not give as much, is measured
+// again, at most --again times; the result says how much it was.
 package main
 
 import (
