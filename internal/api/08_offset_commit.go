@@ -13,7 +13,7 @@ import (
 // Behaviour:
 //   - Offsets of topics and partitions that are not there are refused here, UNKNOWN_TOPIC_OR_PARTITION (by id:
 //     UNKNOWN_TOPIC_ID); the rest goes to the group's coordinator.
-//   - The answer keeps the request's order of topics: refused ones stand behind the others.
+//   - What is refused here stands first in the answer, each topic once.
 //
 // Version notes: v6: leader epoch. v7: instance id. v9: member epochs of KIP-848. v10: topic ids.
 func (h *Handler) offsetCommit(c *call, req *kmsg.OffsetCommitRequest) server.Outcome {
@@ -55,7 +55,12 @@ func (h *Handler) offsetCommit(c *call, req *kmsg.OffsetCommitRequest) server.Ou
 	req.Topics = kept
 	h.Groups.Submit(h.Groups.Partition(req.Group), machine.Command{Body: req, Client: c.client()}, func(v any) {
 		resp := v.(*kmsg.OffsetCommitResponse)
-		resp.Topics = append(resp.Topics, refused...)
+		resp.Topics = merge(refused, resp.Topics, func(t *kmsg.OffsetCommitResponseTopic) (string, *[]kmsg.OffsetCommitResponseTopicPartition) {
+			if req.Version >= 10 {
+				return string(t.TopicID[:]), &t.Partitions
+			}
+			return t.Topic, &t.Partitions
+		})
 		c.reply(resp)
 	})
 	return server.Parked

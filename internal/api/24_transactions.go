@@ -169,7 +169,9 @@ func (h *Handler) writeTxnMarkers(c *call, req *kmsg.WriteTxnMarkersRequest) ser
 func (h *Handler) txnOffsetCommit(c *call, req *kmsg.TxnOffsetCommitRequest) server.Outcome {
 	refused, kept := h.knownOffsets(req)
 	answer := func(resp *kmsg.TxnOffsetCommitResponse) {
-		resp.Topics = append(resp.Topics, refused...)
+		resp.Topics = merge(refused, resp.Topics, func(t *kmsg.TxnOffsetCommitResponseTopic) (string, *[]kmsg.TxnOffsetCommitResponseTopicPartition) {
+			return t.Topic, &t.Partitions
+		})
 		if req.Version < 2 {
 			for _, t := range resp.Topics {
 				for j := range t.Partitions {

@@ -37,7 +37,9 @@ func (h *Handler) offsetDelete(c *call, req *kmsg.OffsetDeleteRequest) server.Ou
 	h.Groups.Submit(h.Groups.Partition(req.Group), machine.Command{Body: req, Client: c.client()}, func(v any) {
 		resp := v.(*kmsg.OffsetDeleteResponse)
 		if resp.ErrorCode == 0 {
-			resp.Topics = append(resp.Topics, refused...)
+			resp.Topics = merge(refused, resp.Topics, func(t *kmsg.OffsetDeleteResponseTopic) (string, *[]kmsg.OffsetDeleteResponseTopicPartition) {
+				return t.Topic, &t.Partitions
+			})
 		}
 		c.reply(resp)
 	})

@@ -55,6 +55,28 @@ func scatter[T, A any, R kmsg.Response](c *call, g *coordinator.Host, items []T,
 // itself is the key of items that are names.
 func itself(name string) string { return name }
 
+// merge puts what a coordinator answered behind what was refused before it was asked, each topic once, as Kafka does.
+func merge[K comparable, T, P any](refused, answered []T, look func(*T) (K, *[]P)) []T {
+	if len(refused) == 0 {
+		return answered
+	}
+	at := make(map[K]int, len(refused))
+	for i := range refused {
+		k, _ := look(&refused[i])
+		at[k] = i
+	}
+	for i := range answered {
+		k, partitions := look(&answered[i])
+		if n, ok := at[k]; ok {
+			_, all := look(&refused[n])
+			*all = append(*all, *partitions...)
+		} else {
+			refused = append(refused, answered[i])
+		}
+	}
+	return refused
+}
+
 // existing gives those of a request's partitions that its topic has, and refuses the others. A nil topic has none.
 func existing[P any](topic *metadata.Topic, partitions []P, index func(P) int32, refuse func(int32)) []P {
 	there := partitions[:0:0]

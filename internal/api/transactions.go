@@ -66,8 +66,8 @@ func (h *Handler) verify(client machine.Client, w writer, writes []write) {
 	// whole request again.
 	until := h.Now().Add(min(s.Duration("add.partitions.to.txn.retry.backoff.max.ms"), s.Duration("request.timeout.ms")))
 	longest := s.Duration("add.partitions.to.txn.retry.backoff.ms")
-	for d := time.Millisecond; h.verifyOnce(client, w, writes) && implicit && h.Now().Before(until); d *= 2 {
-		pause(min(d, longest)) // markers take less than Kafka's 20 ms, mostly
+	for d := time.Millisecond; h.verifyOnce(client, w, writes) && implicit && h.Now().Before(until); d = min(2*d, longest) {
+		pause(d) // markers take less than Kafka's 20 ms, mostly
 	}
 }
 

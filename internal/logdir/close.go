@@ -77,6 +77,9 @@ func (d *Dirs) closeDirectory(dir *directory, reached phase, epoch int64) error 
 	d.mu.RUnlock()
 	errs := make([]error, len(logs))
 	each(len(logs), d.threads.get(), func(i int) { errs[i] = logs[i].Close(!failed && (reached == loaded || dir.clean)) })
+	for _, l := range logs { // one that refuses appends was not closed cleanly, whatever its directory
+		clean = clean && l.Failed() == nil
+	}
 	if failed { // that was said when it happened
 		return nil
 	}

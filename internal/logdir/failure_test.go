@@ -147,6 +147,23 @@ func TestAbandon(t *testing.T) {
 	r.want("after a start", []int64{r.d.Log(topic("t"), 0).View().LogEnd, r.d.Log(topic("u"), 0).View().LogEnd}, []int64{6, 3})
 }
 
+// A log that refuses appends was not flushed when its directory was closed: the next start looks at it.
+func TestRefusingLogIsNotClosedCleanly(t *testing.T) {
+	r := newRig(t, "/a", "/b").open()
+	r.append(r.create("t"), 3)
+	bad := r.create("u")
+	r.append(bad, 3)
+	r.failing(vfs.OpSync, "00000000000000000000.log", syscall.EIO)
+	if err := bad.Flush(3); !errors.Is(err, syscall.EIO) || bad.Failed() == nil {
+		t.Fatalf("flush: %v", err)
+	}
+	r.faults.Set(nil)
+	r.close(7)
+	r.want("markers", []bool{r.exists("/a", fileClean), r.exists("/b", fileClean)}, []bool{true, false})
+	r.open()
+	r.want("after a start", []int64{r.d.Log(topic("t"), 0).View().LogEnd, r.d.Log(topic("u"), 0).View().LogEnd}, []int64{3, 3})
+}
+
 // What fails because there are too many open files is no disk's fault.
 func TestTooManyOpenFiles(t *testing.T) {
 	for _, number := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE} {

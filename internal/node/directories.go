@@ -89,6 +89,12 @@ func (n *Node) tellPlaces(image *metadata.Image, topic *metadata.Topic, partitio
 	}
 }
 
+// retryReplicas creates the replicas that found no room, and tells where they are now (logdir.Config.OnRetry).
+func (n *Node) retryReplicas() {
+	n.replicas.Retry()
+	n.tellAllPlaces(n.image())
+}
+
 // tellAllPlaces is tellPlaces for every replica.
 func (n *Node) tellAllPlaces(image *metadata.Image) {
 	for t := range image.Topics() {

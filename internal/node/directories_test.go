@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -439,7 +438,10 @@ func TestReplicaHasMoved(t *testing.T) {
 		publish := func() error { // what was decided before is published when this is answered
 			value := "1"
 			resp, err := kadm.NewClient(cl).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "flush.messages", Value: &value}}, stays)
-			return cmp.Or(err, resp[0].Err)
+			if err != nil {
+				return err
+			}
+			return resp[0].Err
 		}
 		if err := publish(); err != nil {
 			return err

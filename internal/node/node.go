@@ -238,7 +238,7 @@ func (n *Node) open(ctx context.Context) error {
 		Defaults:              logConfig(v.TopicDefaults()),
 		TopicConfig:           func(topic string) storage.Config { return n.topicConfig(topic).Log },
 		OnLogStart:            func(l *storage.Log) { n.replicas.LogStartMoved(l) },
-		OnRetry:               func() { n.replicas.Retry() },
+		OnRetry:               n.retryReplicas,
 		OnOffline:             n.directoryFailed, Assigned: n.assignedDirectory, Assign: n.assignDirectory, MoveBytesPerSecond: moveRate(v),
 	})
 	if err != nil {

@@ -124,6 +124,15 @@ func (p *Partition) settled(err error) error {
 	return gone
 }
 
+// Settled is for who reads the log himself (View) and meets an error: it is noted if it is the disk's or tells of damage, and is
+// given as a client shall hear it.
+func (p *Partition) Settled(err error) error {
+	if err == nil {
+		return nil
+	}
+	return p.settled(err)
+}
+
 // checkEpoch compares the leader epoch that a client knows with ours (KIP-320). -1 asks for no check.
 func (r *role) checkEpoch(current int32) error {
 	switch {

@@ -3,7 +3,6 @@ package replica
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/storage"
@@ -21,8 +20,7 @@ func nextOffset(s storage.Slice) (int64, error) {
 			if at > r.Offset {
 				return next, nil
 			}
-			dir, file := filepath.Split(r.File.Name())
-			return 0, &storage.StorageError{Dir: filepath.Clean(dir), File: file, Offset: at, Err: &record.Corrupt{Reason: reason}}
+			return 0, storage.Damaged(r.File, at, reason)
 		}
 		for at < end {
 			n, err := r.File.ReadAt(buf[:min(int64(len(buf)), end-at)], at)

@@ -290,7 +290,7 @@ func (f *waitingFetch) acquire(ready []*fetchPart) (acquired int, more bool) {
 func (f *waitingFetch) acquirePart(x *fetchPart, records int) (got []delivery.AcquiredRecords, moved bool, err error) {
 	err = x.read.err
 	if err == nil && x.read.slice.Size > 0 && records > 0 {
-		err = x.read.divide(x.most)
+		err = x.p.replica.Settled(x.read.divide(x.most))
 	}
 	if err == nil && len(x.read.batches) > 0 {
 		got, moved = x.p.acquire(f, x.offset, records, x.read.batches)

@@ -9,6 +9,7 @@ import (
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/share/delivery"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // reading is what one share partition's log has from an offset on: a range of a file, whose bytes are read only where
@@ -54,6 +55,7 @@ func (p *partition) read(offset int64, maxBytes int, minOne, committed bool) rea
 		bound, end = storage.LastStable, r.view.LastStable
 	}
 	r.slice, r.err = r.view.Read(offset, maxBytes, bound, minOne)
+	r.err = p.replica.Settled(r.err)
 	if r.err != nil || r.slice.Size == 0 {
 		return r
 	}
@@ -80,13 +82,13 @@ func (r *reading) divide(most int64) error {
 		}
 		b := record.Batch(buf[:n])
 		if len(b) < record.HeaderLen {
-			return fmt.Errorf("share: %s ends at position %d, inside a batch header", file.File.Name(), file.Offset+r.length+int64(n))
+			return r.damaged(file, "the bytes end inside a batch header")
 		}
 		for len(b) >= record.HeaderLen {
-			size := b.Len()
-			if size < record.HeaderLen {
-				return fmt.Errorf("share: the batch at position %d of %s says it has %d bytes", file.Offset+r.length, file.File.Name(), size)
+			if _, err := record.Peek(b); err != nil {
+				return r.damaged(file, err.Error())
 			}
+			size := b.Len()
 			if len(r.batches) > 0 && b.BaseOffset() > most {
 				return r.markAborted()
 			}
@@ -101,6 +103,14 @@ func (r *reading) divide(most int64) error {
 		}
 	}
 	return r.markAborted()
+}
+
+// damaged ends the batches where the bytes are none. Those before are delivered; it is an error where there are none.
+func (r *reading) damaged(file vfs.Range, reason string) error {
+	if len(r.batches) > 0 {
+		return r.markAborted()
+	}
+	return storage.Damaged(file.File, file.Offset+r.length, reason)
 }
 
 // markAborted finds the batches whose transactions were aborted, if that matters.

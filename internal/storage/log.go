@@ -151,6 +151,13 @@ func (l *Log) refuse() error {
 	return l.failed
 }
 
+// Failed says why the log refuses appends since something failed; nil if it does not. Such a log is checked at the next start.
+func (l *Log) Failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
 // freeze keeps appends out until thaw. files is held, mu is not.
 func (l *Log) freeze() error {
 	l.mu.Lock()

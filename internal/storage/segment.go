@@ -258,6 +258,12 @@ func rises(h record.Batch, next int64) error {
 	return nil
 }
 
+// Damaged is the error for bytes in a log's file that are no batch.
+func Damaged(f vfs.File, at int64, reason string) error {
+	dir, file := filepath.Split(f.Name())
+	return &StorageError{Dir: filepath.Clean(dir), File: file, Offset: at, Err: &record.Corrupt{Reason: reason}}
+}
+
 // fail gives an error the place where it happened.
 func fail(h *handle, pos int64, err error) error {
 	if err == nil {

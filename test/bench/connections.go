@@ -9,7 +9,7 @@ import (
 // connectionsRow holds many connections, each with so many one-record requests a second.
 func connectionsRow(name, title string, connections int, perSecond float64) row {
 	return row{name, title, []string{perMillion, "ms p99"}, []float64{0.4, 0.5}, func(ctx context.Context, b *broker, _ int64) (f figure, err error) {
-		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 		defer cancel()
 		p := producing{size: 1 << 10, acks: 1}
 		err = withTopic(ctx, b, func(topic string) error {

@@ -29,7 +29,7 @@ func idleRow(name, title string, topics, consumers int, goal float64) row {
 				for i := range consumers {
 					go func() { waiting <- awaitRecords(ctx, x.address, fmt.Sprintf("many-%d", 1+i%(topics-1)), parts) }()
 				}
-				time.Sleep(3 * time.Second) // the start is over, sessions are made
+				time.Sleep(20 * time.Second) // the start is over, sessions are made, and a JVM has compiled what it does
 				m, err := begin(x)
 				if err != nil {
 					return err

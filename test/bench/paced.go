@@ -26,8 +26,9 @@ func (s schedule) wait(i int) time.Time {
 	return due
 }
 
-// paced writes n requests on one connection, each when it is due, and gives how many milliseconds after that each was acknowledged.
-func (p producing) paced(ctx context.Context, address string, rs requests, perSecond float64, n int) ([]float64, error) {
+// paced writes n requests on one connection, or until stop is closed, each when it is due, and gives how many milliseconds after
+// that each was acknowledged.
+func (p producing) paced(ctx context.Context, address string, rs requests, perSecond float64, n int, stop <-chan struct{}) ([]float64, error) {
 	c, err := dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -52,6 +53,11 @@ func (p producing) paced(ctx context.Context, address string, rs requests, perSe
 		defer runtime.UnlockOSThread()
 		s := schedule{time.Now(), perSecond}
 		for i := range n {
+			select {
+			case <-stop:
+				return nil
+			default:
+			}
 			at := s.wait(i)
 			if _, err := c.Write(rs.frames[i%len(rs.frames)]); err != nil {
 				return err

@@ -34,7 +34,7 @@ func tailRow(name, title string, consumers int, goal float64) row {
 				if i > 0 {
 					return consume(ctx, b.address, topic, partitions, count*rs.payload)
 				}
-				_, err := p.paced(ctx, b.address, rs, float64(tailRate)/float64(rs.payload), int(count))
+				_, err := p.paced(ctx, b.address, rs, float64(tailRate)/float64(rs.payload), int(count), nil)
 				return err
 			})
 			if err != nil {
@@ -68,15 +68,17 @@ func coldLeg(ctx context.Context, b *broker, n int64) (f figure, err error) {
 			if err != nil {
 				return err
 			}
-			const writing = 3 // seconds
+			const writingMax = 60 // seconds
 			var took []float64
+			stop := make(chan struct{})
 			var read figure
 			err = each(2, func(i int) (err error) {
 				if i == 0 {
 					perSecond := float64(coldRate) / float64(written.payload)
-					took, err = w.paced(ctx, b.address, written, perSecond, int(writing*perSecond))
+					took, err = w.paced(ctx, b.address, written, perSecond, int(writingMax*perSecond), stop)
 					return err
 				}
+				defer close(stop)
 				err = consume(ctx, b.address, old, partitions, count*rs.payload)
 				if err == nil {
 					_, err = m.end(&read)

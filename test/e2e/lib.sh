@@ -173,7 +173,7 @@ need_streams() {
 # go_tests ARG...: the tests of e2e/go, with their results as lines that `results` counts
 go_tests() {
   local out code
-  out=$(cd "$root" && timeout $((290 + 20 * ${KLAMM_E2E_SEEDS:-0} + 8 * ${KLAMM_E2E_FORGETS:-0})) go test -timeout 60m -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
+  out=$(cd "$root" && timeout $((290 + 20 * ${KLAMM_E2E_SEEDS:-0} + 8 * (${KLAMM_E2E_FORGETS:-0} + ${KLAMM_E2E_KILLS:-0}))) go test -timeout 60m -tags e2e -count=1 -v ./test/e2e/go "$@" 2>&1); code=$?
   echo "$out"
   # Why a test was skipped stands in its last line before the result.
   awk '/^ *[^ ]+\.go:[0-9]+: / { why = $0; sub(/^ *[^ ]+ /, "", why) }

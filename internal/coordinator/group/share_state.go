@@ -1,6 +1,7 @@
 package group
 
 import (
+	"math"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -231,7 +232,9 @@ func (m *Machine) shareInitialized(t *turn, group string, by *attempt, results [
 	if outlived {
 		// A group of this name was deleted while a share partition of it was being initialized, which came later than the deletion. This
 		// one passes that epoch by and by; Kafka's waits until it has gone through as many rebalances.
-		t.write(shareEpochRecord(group, g.epoch+min(max(g.epoch, 1), epochLeapMax), g.hash))
+		if g.epoch < math.MaxInt32/2 { // state of an epoch beyond that is nobody's of whom a group has come after
+			t.write(shareEpochRecord(group, g.epoch+min(max(g.epoch, 1), epochLeapMax), g.hash))
+		}
 	}
 }
 

@@ -100,12 +100,6 @@ func reportedBy88(r *kmsg.StreamsGroupHeartbeatRequest) *tasks {
 	return &tasks{reportedTasks(r.ActiveTasks), reportedTasks(r.StandbyTasks), reportedTasks(r.WarmupTasks)}
 }
 
-// full88 says that a heartbeat tells all, as members' heartbeats do when an answer did not arrive. What was in that answer is said again,
-// as to members of consumer groups: Kafka 4.3 does not, and a member that missed its tasks waits for the next that change.
-func full88(r *kmsg.StreamsGroupHeartbeatRequest) bool {
-	return r.RebalanceTimeoutMillis != -1 && reportedBy88(r) != nil
-}
-
 func (m *Machine) streamsBeat(t *turn, r *kmsg.StreamsGroupHeartbeatRequest, answer *kmsg.StreamsGroupHeartbeatResponse) error {
 	g, err := m.streamsFor(t, r.Group, r.MemberEpoch == 0)
 	if err != nil {
@@ -150,8 +144,10 @@ func (m *Machine) streamsBeat(t *turn, r *kmsg.StreamsGroupHeartbeatRequest, ans
 
 	answer.MemberID, answer.MemberEpoch = final.id, final.epoch
 	answer.HeartbeatIntervalMillis = int32(min(m.streamsHeartbeatInterval(t, g.id), math.MaxInt32))
+	// A member to which an answer did not come tells what it has, and hears again what it is to have. Kafka 4.3 says nothing then, and
+	// the member waits for the next of its tasks that change. Where it is only on its way, it takes the same once more.
 	news := r.MemberEpoch == 0 || !final.assigned.equal(member.assigned)
-	if news || full88(r) {
+	if reported := reportedBy88(r); news || reported != nil && !final.assigned.same(*reported) {
 		answer.ActiveTasks, answer.StandbyTasks, answer.WarmupTasks = final.assigned.active.wire(), final.assigned.standby.wire(), final.assigned.warmup.wire()
 	}
 	if news && final.endpoint != nil {

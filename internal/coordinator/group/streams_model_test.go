@@ -81,11 +81,8 @@ func taskMap(list []kmsg.TaskIDs) map[taskID]struct{} {
 func (m *streamsModel) heartbeat(rt *rapid.T, c *modelThread, epoch int32) bool {
 	r := kmsg.NewPtrStreamsGroupHeartbeatRequest()
 	r.Group, r.MemberID, r.MemberEpoch, r.RebalanceTimeoutMillis = "g", c.id, epoch, -1
-	if c.full || epoch == 0 {
-		r.RebalanceTimeoutMillis, r.ProcessID = 20000, &c.process
-	}
 	if epoch == 0 {
-		r.Topology = m.topology
+		r.RebalanceTimeoutMillis, r.ProcessID, r.Topology = 20000, &c.process, m.topology
 	}
 	if epoch >= 0 && (c.full || c.changed || epoch == 0) {
 		r.ActiveTasks, r.StandbyTasks, r.WarmupTasks = taskIDs(c.active), taskIDs(c.standby), []kmsg.TaskIDs{}

@@ -104,6 +104,9 @@ func (t tasks) meets(o tasks) bool {
 	return t.active.meets(o.active) || t.standby.meets(o.standby) || t.warmup.meets(o.warmup)
 }
 
+// same is equal without a look at epochs.
+func (t tasks) same(o tasks) bool { return t.contains(o) && o.contains(t) }
+
 func (t tasks) contains(o tasks) bool {
 	return t.active.contains(o.active) && t.standby.contains(o.standby) && t.warmup.contains(o.warmup)
 }

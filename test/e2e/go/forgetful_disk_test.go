@@ -320,6 +320,7 @@ func TestForgetfulRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { open.Close() }) // before the disk is unmounted
 	if err := os.Remove(at("a/kept")); err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,11 @@ func TestClientHostileFrames(t *testing.T) {
 		}
 		for i, n := range nulls(req) {
 			long := slices.Clone(n.frame)
-			long = resized(slices.Concat(long[:n.at], []byte{0xff, 0xff, 0xff, 0xff, 0x07}, long[n.at+1:])) // 2^31-2 elements
+			most := []byte{0xff, 0xff, 0xff, 0xff, 0x07} // 2^31-2 elements
+			if !req.IsFlexible() {
+				most = []byte{0x7f, 0xff, 0xff, 0xff}[:n.size]
+			}
+			long = resized(slices.Concat(long[:n.at], most, long[n.at+n.size:]))
 			if got := exchange(t, long, req); got != closed {
 				t.Errorf("%s with too many of %s: %s, want that it %s", name, n.field, got, closed)
 			}
@@ -171,6 +175,7 @@ type null struct {
 	field string
 	frame []byte
 	at    int // of its length
+	size  int // of its length: 1 where it is compact
 }
 
 // nulls gives the request once for each string and array in it, with that one null. Where its length stands is where the
@@ -194,15 +199,16 @@ func nulls(r kmsg.Request) []null {
 				at++
 			}
 			if at < len(empty) && !bytes.Equal(one, empty) {
+				size := 4
 				switch {
 				case r.IsFlexible():
-					empty[at] = 0
+					size, empty[at] = 1, 0
 				case v.Kind() == reflect.String:
-					copy(empty[at-1:], []byte{0xff, 0xff})
+					size = copy(empty[at-1:], []byte{0xff, 0xff})
 				default:
 					copy(empty[at-3:], []byte{0xff, 0xff, 0xff, 0xff})
 				}
-				all = append(all, null{name, empty, at})
+				all = append(all, null{name, empty, at + 1 - size, size})
 			}
 			switch {
 			case v.Kind() == reflect.String:

@@ -5,6 +5,7 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -56,7 +57,10 @@ func newStale(h *hostile) *stale {
 
 	s.beforeEpoch = h.memberEpoch
 	h.well(h.beat(h.consumer, "second", 0))
-	for h.memberEpoch == s.beforeEpoch {
+	for deadline := time.Now().Add(waitMax); h.memberEpoch == s.beforeEpoch; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatal("a second member does not raise the group's epoch")
+		}
 		h.memberEpoch = h.well(h.beat(h.consumer, "member", h.memberEpoch)).(*kmsg.ConsumerGroupHeartbeatResponse).MemberEpoch
 	}
 

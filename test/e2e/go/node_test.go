@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,8 +30,33 @@ type node struct {
 	words   []string // how it is started; nil: by KLAMM_E2E_NODE_COMMAND, with overrides
 	command *exec.Cmd
 	exited  chan error
-	config  []string     // KEY=VALUE, beside the listener and the directory
-	log     bytes.Buffer // of the process that runs; written by it until exited tells its end
+	config  []string // KEY=VALUE, beside the listener and the directory
+	log     output   // of the process that runs
+}
+
+// output is what a process writes, and may be read meanwhile.
+type output struct {
+	mu    sync.Mutex // guards bytes
+	bytes []byte
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes = append(o.bytes, b...)
+	return len(b), nil
+}
+
+func (o *output) Bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.bytes)
+}
+
+func (o *output) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes = nil
 }
 
 func newNode(t *testing.T, config ...string) *node {
