@@ -3,6 +3,7 @@ package node_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -170,7 +171,11 @@ func (c *txnClient) offset(group, topic string) (int64, error) {
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group, g.Topics = group, []kmsg.OffsetFetchRequestGroupTopic{{Topic: topic, Partitions: []int32{0}}}
 	r.Groups = []kmsg.OffsetFetchRequestGroup{g}
-	p := c.request(r).(*kmsg.OffsetFetchResponse).Groups[0].Topics[0].Partitions[0]
+	answer := c.request(r).(*kmsg.OffsetFetchResponse).Groups[0]
+	if answer.ErrorCode != 0 { // the coordinator loads
+		return -1, kerr.ErrorForCode(answer.ErrorCode)
+	}
+	p := answer.Topics[0].Partitions[0]
 	return p.Offset, kerr.ErrorForCode(p.ErrorCode)
 }
 
@@ -265,10 +270,13 @@ func TestTransactions(t *testing.T) {
 			offset, err := int64(-1), error(nil)
 			c.want("offset fetch", c.patiently(func() int16 {
 				offset, err = c.offset("g", "t")
+				var e *kerr.Error
 				if err == kerr.UnstableOffsetCommit {
-					return kerr.ConcurrentTransactions.Code
+					e = kerr.ConcurrentTransactions
+				} else if !errors.As(err, &e) {
+					return 0
 				}
-				return 0
+				return e.Code
 			}), nil)
 			if offset != 7 || err != nil {
 				t.Fatal(offset, err)
