@@ -357,6 +357,11 @@ func (m *consumerModel) topic(rt *rapid.T) {
 		m.setTopic(delta, name, len(t.Partitions)+1)
 	default:
 		_ = delta.Apply(&schema.RemoveTopic{TopicID: t.ID})
+		for _, c := range m.clients { // the model's topics of one name have one id, but what is to come is another topic
+			had := len(c.holds)
+			maps.DeleteFunc(c.holds, func(r ref, _ struct{}) bool { return r.topic == t.ID })
+			c.changed = c.changed || len(c.holds) < had
+		}
 	}
 	m.publish(delta)
 }
