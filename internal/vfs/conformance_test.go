@@ -197,6 +197,18 @@ func checkNames(t *testing.T, fsys FS, dir string) {
 	wantErr(t, "stat what is not there", err, fs.ErrNotExist)
 	must(t, fsys.SyncDir(dir))
 	wantErr(t, "sync a directory that is not there", fsys.SyncDir(at("no")), fs.ErrNotExist)
+	_, err = fsys.OpenDir(at("no"))
+	wantErr(t, "open a directory that is not there", err, fs.ErrNotExist)
+	create(t, fsys, at("d"), "4").Close()
+	_, err = fsys.OpenDir(at("d"))
+	wantErr(t, "open a file as a directory", err, syscall.ENOTDIR)
+	d, err := fsys.OpenDir(dir)
+	must(t, err)
+	must(t, fsys.Rename(at("d"), at("e")))
+	must(t, d.Sync())
+	must(t, d.Sync())
+	must(t, d.Close())
+	wantErr(t, "sync a directory that was closed", d.Sync(), fs.ErrClosed)
 }
 
 func checkDirectories(t *testing.T, fsys FS, dir string) {

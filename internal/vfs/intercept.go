@@ -26,6 +26,7 @@ const (
 	OpList      OpKind = "list"
 	OpStat      OpKind = "stat"
 	OpSyncDir   OpKind = "syncdir"
+	OpOpenDir   OpKind = "opendir" // what is done with it then is a sync and a close, as of a file
 	OpLock      OpKind = "lock"
 	OpUsage     OpKind = "usage"
 )
@@ -130,6 +131,17 @@ func (i *intercepted) SyncDir(name string) error {
 	return i.by.do(Op{Kind: OpSyncDir, Path: name}, plain(func() error { return i.fs.SyncDir(name) }))
 }
 
+func (i *intercepted) OpenDir(name string) (d Dir, err error) {
+	err = i.by.do(Op{Kind: OpOpenDir, Path: name}, plain(func() (err error) {
+		d, err = i.fs.OpenDir(name)
+		return err
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return &interceptedDir{d, name, i.by}, nil
+}
+
 func (i *intercepted) Lock(name string) (lock io.Closer, err error) {
 	err = i.by.do(Op{Kind: OpLock, Path: name}, plain(func() (err error) {
 		lock, err = i.fs.Lock(name)
@@ -144,6 +156,20 @@ func (i *intercepted) Usage(name string) (u Usage, err error) {
 		return err
 	}))
 	return u, err
+}
+
+type interceptedDir struct {
+	d    Dir
+	name string
+	by   interceptor
+}
+
+func (i *interceptedDir) Sync() error {
+	return i.by.do(Op{Kind: OpSync, Path: i.name}, plain(i.d.Sync))
+}
+
+func (i *interceptedDir) Close() error {
+	return i.by.do(Op{Kind: OpClose, Path: i.name}, plain(i.d.Close))
 }
 
 type interceptedFile struct {

@@ -319,9 +319,54 @@ func (m *Mem) SyncDir(name string) error {
 	if err != nil {
 		return pathError("sync", name, err)
 	}
+	m.syncNames(n)
+	return nil
+}
+
+// syncNames makes the names in a directory durable. Call it with mu held.
+func (m *Mem) syncNames(n *inode) {
 	m.settle(func(op nameOp) bool {
 		return slices.ContainsFunc(op, func(c nameChange) bool { return c.dir == n })
 	})
+}
+
+// OpenDir opens a directory.
+func (m *Mem) OpenDir(name string) (Dir, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, err := m.walk(clean(name))
+	if err == nil && n.entries == nil {
+		err = syscall.ENOTDIR
+	}
+	if err != nil {
+		return nil, pathError("open", name, err)
+	}
+	return &memDir{m: m, n: n, name: name, era: m.era.Load()}, nil
+}
+
+// memDir is an open directory. It dies with the era, as files do.
+type memDir struct {
+	m      *Mem
+	n      *inode
+	name   string
+	era    int64
+	closed atomic.Bool
+}
+
+func (d *memDir) Sync() error {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	if d.closed.Load() || d.era != d.m.era.Load() {
+		return pathError("sync", d.name, fs.ErrClosed)
+	}
+	d.m.syncNames(d.n)
+	return nil
+}
+
+func (d *memDir) Close() error {
+	if d.closed.Swap(true) {
+		return pathError("close", d.name, fs.ErrClosed)
+	}
 	return nil
 }
 

@@ -72,6 +72,15 @@ func (OS) SyncDir(name string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// OpenDir opens a directory. Its Sync is a whole fsync: names are no file's content.
+func (OS) OpenDir(name string) (Dir, error) {
+	d, err := os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
 // Lock takes the exclusive lock of a file, creating it. Closing gives the lock back and leaves the file.
 func (OS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)

@@ -49,6 +49,8 @@ type FS interface {
 	Stat(name string) (fs.FileInfo, error)
 	// SyncDir makes the names in a directory durable.
 	SyncDir(name string) error
+	// OpenDir is for who must be sure, before the first change of names, that their sync will not fail for too many open files.
+	OpenDir(name string) (Dir, error)
 	// Lock takes the exclusive advisory lock of a file, creating it; ErrLocked if another holder has it.
 	Lock(name string) (io.Closer, error)
 	// Usage reports the size and the free space, in bytes, of the file system that holds name.
@@ -64,6 +66,13 @@ type File interface {
 	Size() (int64, error)
 	Truncate(size int64) error
 	// Sync makes content and size durable (fdatasync where the system has it).
+	Sync() error
+}
+
+// Dir is an open directory. It stays the same one when it is renamed.
+type Dir interface {
+	io.Closer
+	// Sync is SyncDir.
 	Sync() error
 }
 
