@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // replace puts a compacted segment, complete and durable under its .cleaned names, in the place of the segments that it
@@ -26,12 +28,17 @@ func (l *Log) replace(old []*segment, s *segment, truncations int, dir string, n
 	if err := l.replaceable(old, truncations, dir); err != nil {
 		return false, err
 	}
-	if err := l.suffix(s, suffixCleaned, suffixSwap); err != nil {
-		return false, errors.Join(err, l.unswap(s))
+	names, err := l.fs.OpenDir(l.Dir()) // first: if too many files are open, nothing has begun
+	if err != nil {
+		return false, l.fileError(".", err)
+	}
+	defer names.Close()
+	if err := l.suffix(names, s, suffixCleaned, suffixSwap); err != nil {
+		return false, errors.Join(err, l.unswap(names, s))
 	}
 	l.exchange(old, s)
 	// From here on the disk and the log agree on what is; if a step fails, only Open can repair the names.
-	return true, l.doom(l.finishReplace(old, s, now))
+	return true, l.doom(l.finishReplace(names, old, s, now))
 }
 
 // replaceable says whether the log still has the segments, one after the other, and is the same otherwise.
@@ -49,13 +56,13 @@ func (l *Log) replaceable(old []*segment, truncations int, dir string) error {
 }
 
 // suffix renames a segment's files from one suffix to another, durably.
-func (l *Log) suffix(s *segment, from, to string) error {
+func (l *Log) suffix(names vfs.Dir, s *segment, from, to string) error {
 	for _, f := range s.files() {
 		if err := swapSuffix(f.h, from, to); err != nil {
 			return err
 		}
 	}
-	return l.fileError(".", l.fs.SyncDir(l.Dir()))
+	return l.fileError(".", names.Sync())
 }
 
 // swapSuffix renames a file that has the suffix; a transaction index need not be there.
@@ -75,14 +82,14 @@ func swapSuffix(h *handle, from, to string) error {
 
 // unswap takes back a renaming to .swap that failed half way. The .swap files must be gone for sure before the .cleaned
 // ones are: alone, they would count as complete at the next Open. If that fails too, the log is not usable until then.
-func (l *Log) unswap(s *segment) error {
+func (l *Log) unswap(names vfs.Dir, s *segment) error {
 	var errs []error
 	for _, f := range s.files() {
 		if strings.HasSuffix(f.h.name(), suffixSwap) {
 			errs = append(errs, fail(f.h, -1, removeIfThere(l.fs, f.h.name())))
 		}
 	}
-	errs = append(errs, l.fileError(".", l.fs.SyncDir(l.Dir())))
+	errs = append(errs, l.fileError(".", names.Sync()))
 	return l.doom(errors.Join(errs...))
 }
 
@@ -118,7 +125,7 @@ func (l *Log) exchange(old []*segment, s *segment) {
 }
 
 // finishReplace takes the old files away and gives the new ones their names. files is held.
-func (l *Log) finishReplace(old []*segment, s *segment, now time.Time) error {
+func (l *Log) finishReplace(names vfs.Dir, old []*segment, s *segment, now time.Time) error {
 	due := now.Add(l.config.Load().FileDeleteDelay)
 	for i, o := range old {
 		for _, f := range o.files() {
@@ -143,16 +150,16 @@ func (l *Log) finishReplace(old []*segment, s *segment, now time.Time) error {
 			}
 		}
 	}
-	if err := l.fs.SyncDir(l.Dir()); err != nil {
+	if err := names.Sync(); err != nil {
 		return l.fileError(".", err)
 	}
 	if err := swapSuffix(s.log, suffixSwap, ""); err != nil {
 		return err
 	}
-	if err := l.fs.SyncDir(l.Dir()); err != nil {
+	if err := names.Sync(); err != nil {
 		return l.fileError(".", err)
 	}
-	if err := l.suffix(s, suffixSwap, ""); err != nil {
+	if err := l.suffix(names, s, suffixSwap, ""); err != nil {
 		return err
 	}
 	for _, f := range s.files() {

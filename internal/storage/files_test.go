@@ -3,6 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"syscall"
 	"testing"
 
@@ -89,7 +91,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 		idle()
 		n, hit := 0, false
 		faults.Set(func(op vfs.Op) error {
-			if op.Kind == vfs.OpOpen || op.Kind == vfs.OpCreate || op.Kind == vfs.OpSyncDir { // which opens the directory
+			if opens(op) {
 				if n++; n == at {
 					hit = true
 					return syscall.EMFILE
@@ -138,4 +140,107 @@ func TestTooManyOpenFiles(t *testing.T) {
 			return
 		}
 	}
+}
+
+// opens says whether an operation needs another file to be open for it.
+func opens(op vfs.Op) bool {
+	switch op.Kind {
+	case vfs.OpOpen, vfs.OpCreate, vfs.OpOpenDir, vfs.OpSyncDir, vfs.OpList:
+		return true
+	}
+	return false
+}
+
+// Each file that an operation opens cannot be for their number, and those behind it, or only that one: the log is not doomed, the operation
+// can be done afterwards, and a crash then finds all records.
+func TestTooManyOpenFilesInOperations(t *testing.T) {
+	operations := maps.Clone(hotOperations)
+	delete(operations, "close")
+	// Where a segment began, or may have, and behind all of them.
+	operations["start over"] = func(l *Log) error { return l.TruncateFully(20, t0) }
+	operations["start further on"] = func(l *Log) error { return l.TruncateFully(50, t0) }
+	for name, operation := range operations {
+		t.Run(name, func(t *testing.T) {
+			for _, last := range []int{1, math.MaxInt} {
+				at := 1
+				for ; tooManyAt(t, name, operation, at, last); at++ {
+				}
+				if at < map[string]int{"retention": 2, "clean": 4, "start over": 4}[name] {
+					t.Fatalf("it opens only %d files", at-1)
+				}
+			}
+		})
+	}
+}
+
+// tooManyAt fails so many calls that open files from one on. False: there are not so many.
+func tooManyAt(t *testing.T, name string, operation func(*Log) error, at, count int) bool {
+	t.Helper()
+	mem, o := memory(t)
+	faults := vfs.NewFaults(mem, nil)
+	o.FS, o.Config = faults, Config{SegmentBytes: 2000, IndexInterval: 300}
+	l, _ := open(t, o)
+	if err := errors.Join(l.BecomeLeader(1), mem.MkdirAll("/e", 0o755), mem.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		mustAppend(t, l, records(1, t0.UnixMilli()+int64(i), 100), AppendOptions{LeaderEpoch: 1})
+	}
+	l.SetHighWatermark(40)
+	if err := l.Flush(40); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range l.View().segments {
+		for _, f := range s.files() {
+			f.h.idle()
+		}
+	}
+	n := 0
+	faults.Set(func(op vfs.Op) error {
+		if opens(op) {
+			if n++; n >= at && n-at < count {
+				return syscall.EMFILE
+			}
+		}
+		return nil
+	})
+	err := operation(l)
+	faults.Set(nil)
+	where := fmt.Sprintf("call %d, %d of them", at, count)
+	if n < at {
+		if err != nil {
+			t.Fatalf("without a fault: %v", err)
+		}
+		l.Close(false)
+		return false
+	}
+	if err != nil && !errors.Is(err, syscall.EMFILE) {
+		t.Fatalf("%s: %v", where, err)
+	}
+	if _, err := tryAppend(l, records(1, t0.UnixMilli(), 100), AppendOptions{LeaderEpoch: l.View().LeaderEpoch}); err != nil {
+		t.Fatalf("%s: the log does not work on: %v", where, err)
+	}
+	l.SetHighWatermark(l.View().LogEnd)
+	if name != "move" { // what there is of the copy is its caller's
+		if err := operation(l); err != nil {
+			t.Fatalf("%s: once more: %v", where, err)
+		}
+	}
+	mustAppend(t, l, records(1, t0.UnixMilli(), 100), AppendOptions{LeaderEpoch: l.View().LeaderEpoch})
+	if err := l.Flush(l.View().LogEnd); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	v := l.View()
+	mem.Crash(nil)
+	o.Dir, o.LogStartOffset, o.RecoveryPoint = l.Dir(), v.LogStart, l.RecoveryPoint()
+	l.Close(false)
+	again, rec := open(t, o)
+	defer again.Close(false)
+	if w := again.View(); w.LogStart != v.LogStart || w.LogEnd != v.LogEnd {
+		t.Fatalf("%s: [%d, %d) is left of [%d, %d): %+v", where, w.LogStart, w.LogEnd, v.LogStart, v.LogEnd, rec)
+	}
+	if name != "clean" {
+		checkDense(t, readAll(t, again, LogEnd), v.LogStart, v.LogEnd)
+	}
+	return true
 }

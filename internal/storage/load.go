@@ -350,7 +350,7 @@ func (ld *loader) settleStart() (int64, error) {
 	}
 	if len(ld.segs) == 0 {
 		l.end = start
-		s, err := createSegment(l.fs, l.Dir(), start)
+		s, err := createSegment(l.fs, l.Dir(), start, "")
 		if err != nil {
 			return 0, l.fileError(fileName(start, suffixLog), err)
 		}

@@ -190,7 +190,11 @@ func (l *Log) deleteWhile(now time.Time, why string, may func(s *segment, i Segm
 	if len(out) == 0 {
 		return nil, nil
 	}
-	return out, l.drop(len(out), now)
+	began, err := l.drop(len(out), now)
+	if !began {
+		out = nil
+	}
+	return out, err
 }
 
 // describe tells what there is to know of a segment.
@@ -210,12 +214,18 @@ func (l *Log) describe(v *View, i int, why string) (SegmentInfo, error) {
 // drop removes the first n segments. The log's start moves first, so that no reader looks for what is about to go.
 //
 // They go one after the other, durably, and none behind one that stays: if a crash or an error left the first and took the second, the
-// next start would find a gap, and take what is behind it for what does not continue the log.
+// next start would find a gap, and take what is behind it for what does not continue the log. What syncs the directory in between is
+// opened before anything goes: if that cannot be, nothing does, and began is false.
 // files is held.
-func (l *Log) drop(n int, now time.Time) error {
+func (l *Log) drop(n int, now time.Time) (began bool, err error) {
+	names, err := l.fs.OpenDir(l.Dir())
+	if err != nil {
+		return false, l.wanting(l.fileError(".", err))
+	}
+	defer names.Close()
 	if n == len(l.segments) { // the log is frozen, then
 		if err := l.roll(l.end, now); err != nil {
-			return err
+			return false, err
 		}
 	}
 	gone := l.segments[:n]
@@ -224,6 +234,7 @@ func (l *Log) drop(n int, now time.Time) error {
 	for _, s := range gone {
 		l.sealedBytes -= s.size
 	}
+	unsynced := l.dirDirty // perhaps those that went the last time
 	l.dirDirty = true
 	if start := l.segments[0].base; start > l.start {
 		l.advanceStart(start)
@@ -233,17 +244,17 @@ func (l *Log) drop(n int, now time.Time) error {
 	l.mu.Unlock()
 	for i, s := range gone {
 		var err error
-		if i > 0 {
-			err = l.fileError(".", l.fs.SyncDir(l.Dir()))
+		if i > 0 || unsynced {
+			err = l.fileError(".", names.Sync())
 		}
 		if err == nil {
 			err = l.discard(s, now)
 		}
 		if err != nil {
-			return l.doom(err)
+			return true, l.doom(err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // RemoveDeleted removes the files whose .deleted name is older than file.delete.delay.ms and that nobody reads any more.

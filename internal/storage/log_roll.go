@@ -79,7 +79,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 		l.freshSnaps = append(l.freshSnaps, base)
 		l.mu.Unlock()
 	}
-	seg, err := createSegment(l.fs, l.Dir(), base)
+	seg, err := createSegment(l.fs, l.Dir(), base, "")
 	if err != nil {
 		return l.wanting(l.fileError(fileName(base, suffixLog), err))
 	}

@@ -262,20 +262,26 @@ func (l *Log) replayFrom(p *producers, s *segment, x *indexes, size, from int64)
 
 // startOver replaces everything by an empty segment. The log is frozen by the holder of files.
 func (l *Log) startOver(offset, start int64, now time.Time) error {
+	seg, err := createSegment(l.fs, l.Dir(), offset, suffixTemp)
+	if err != nil {
+		return l.wanting(l.fileError(fileName(offset, suffixLog), err))
+	}
 	var errs []error
-	// The old files go first: one of them may have the new one's name.
+	// The old files go before the new ones get their names: one of them may have such a name.
 	for _, s := range l.segments {
 		errs = append(errs, l.discard(s, now))
 	}
 	for len(l.producers.snapshots) > 0 {
 		errs = append(errs, l.discardSnapshot(l.producers.snapshots[0], now))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return l.doom(err)
+	err = errors.Join(errs...)
+	if err == nil { // where something stays a crash must not find the new segment beside it
+		err = errors.Join(swapSuffix(seg.offsetsFile, suffixTemp, ""), swapSuffix(seg.timesFile, suffixTemp, ""), removeIfThere(l.fs, seg.abortsFile.name()),
+			swapSuffix(seg.log, suffixTemp, ""))
 	}
-	seg, err := createSegment(l.fs, l.Dir(), offset)
 	if err != nil {
-		return l.doom(l.fileError(fileName(offset, suffixLog), err))
+		seg.retire()
+		return l.doom(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,18 +66,22 @@ func newSegment(fsys disk, dir string, base int64) *segment {
 	return s
 }
 
-// createSegment makes the files of a new, empty segment; those that are there, left by a crash, are emptied.
-func createSegment(fsys disk, dir string, base int64) (*segment, error) {
+// createSegment makes the files of a new, empty segment; those that are there, left by a crash, are emptied. A suffix is for the caller
+// to take away; the transaction index, which has no file yet, never has it.
+func createSegment(fsys disk, dir string, base int64, suffix string) (*segment, error) {
 	s := newSegment(fsys, dir, base)
-	for _, suffix := range []string{suffixIndex, suffixTimeIndex} {
-		if err := createEmpty(fsys, filePath(dir, base, suffix)); err != nil {
+	for _, h := range []*handle{s.offsetsFile, s.timesFile} {
+		h.moved(h.name() + suffix)
+		if err := createEmpty(fsys, h.name()); err != nil {
 			return nil, err
 		}
 	}
-	if err := removeIfThere(fsys, filePath(dir, base, suffixTxnIndex)); err != nil {
-		return nil, err
+	if suffix == "" {
+		if err := removeIfThere(fsys, s.abortsFile.name()); err != nil {
+			return nil, err
+		}
 	}
-	path := filePath(dir, base, suffixLog)
+	path := s.log.name() + suffix
 	f, err := fsys.OpenFile(path, vfs.ReadWrite|vfs.Create|vfs.Truncate, 0o644)
 	if err != nil {
 		return nil, err
