@@ -19,7 +19,8 @@ import (
 // those that are not cordoned; all, if all are. Several may be made at once, but none twice. But while a directory is offline an unknown id may be its, and the log be there:
 // then nothing is created, and the error is ErrOffline. A log that is there already is given as it is.
 //
-// Where the disk is full or too many files are open, what was begun is taken back as far as it can be, and OnRetry will be called.
+// Where the disk is full or too many files are open, what was begun is taken back, at once or later, and OnRetry will be called. A
+// log that could not be opened at the start for such a reason is opened now.
 func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
 	log, err := d.create(topic, id, index, dirID)
 	if vfs.Exhausted(err) {
@@ -28,9 +29,13 @@ func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UU
 	return log, err
 }
 
-// retry has Create called again for what it could not make.
+// retry has Create called again for what it could not make, when what earlier tries left is gone.
 func (d *Dirs) retry() {
-	if d.wanting.Swap(false) && d.c.OnRetry != nil {
+	if !d.wanting.Swap(false) {
+		return
+	}
+	d.removeLeftovers()
+	if d.c.OnRetry != nil {
 		d.c.OnRetry()
 	}
 }
@@ -48,11 +53,19 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	if log := d.Log(id, index); log != nil {
 		return log, nil
 	}
-	dir, err := d.place(p, id, dirID)
+	dir, b, err := d.place(p, id, dirID)
 	if err != nil {
 		return nil, err
 	}
 	defer d.placed(dir, p)
+	if b != nil {
+		if log, err := d.reload(b, id); log != nil || err != nil {
+			return log, err
+		}
+	}
+	if err := d.removeLeftover(p); err != nil {
+		return nil, fmt.Errorf("create log %s: what an earlier try left: %w", p, err)
+	}
 	// A line that an earlier log of this name left would be taken for this one's at the next start.
 	for k, c := range dir.checkpoints {
 		if c.mayHave(p) {
@@ -70,13 +83,17 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 			d.diskFailed(dir, err)
 		}
 		if vfs.Exhausted(err) && errors.Is(there, fs.ErrNotExist) {
-			_ = d.c.FS.RemoveAll(o.Dir) // or a later topic of the name would find what is this one's
+			d.takeBack(p, o.Dir)
 		}
 		return nil, err
 	}
 	if d.offline(dir) != nil { // an earlier try may have made files whose names are not durable
 		if err := errors.Join(d.c.FS.SyncDir(o.Dir), d.c.FS.SyncDir(dir.path)); err != nil {
-			return nil, errors.Join(fmt.Errorf("create log %s: %w", o.Dir, err), log.Close(false))
+			err = errors.Join(fmt.Errorf("create log %s: %w", o.Dir, err), log.Close(false))
+			if vfs.Exhausted(err) && errors.Is(there, fs.ErrNotExist) {
+				d.takeBack(p, o.Dir)
+			}
+			return nil, err
 		}
 	}
 	d.sayRecovery(o.Dir, rec)
@@ -92,41 +109,45 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	return log, nil
 }
 
-// place chooses the directory of a new log, and keeps the place until placed is called.
-func (d *Dirs) place(p partition, id, dirID schema.UUID) (*directory, error) {
+// place chooses the directory of a new log, and keeps the place until placed is called. If the log is there and is to be opened
+// once more, that is b.
+func (d *Dirs) place(p partition, id, dirID schema.UUID) (dir *directory, b *broken, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, dir := range d.dirs {
-		if b := dir.broken[p]; b != nil && (b.id == id || b.id == schema.ZeroUUID) {
-			return nil, fmt.Errorf("log %s is offline: %w", p, b.err)
-		}
 		if dir.coming[p] {
-			return nil, fmt.Errorf("log %s in %s: it is being created", p, dir.path)
+			return nil, nil, fmt.Errorf("log %s in %s: it is being created", p, dir.path)
 		}
 	}
-	dir := d.byID[dirID]
+	if b, err := d.unopened(p, id, dirID); err != nil {
+		return nil, nil, err
+	} else if b != nil {
+		b.dir.coming[p] = true
+		return b.dir, b, nil
+	}
+	dir = d.byID[dirID]
 	switch known := dir != nil && slices.Contains(d.dirs, dir); {
 	case d.preferred[p] != "" && d.byPath[d.preferred[p]].failed == nil:
 		dir = d.byPath[d.preferred[p]]
 	case known && dir.failed != nil, !known && UsableID(dirID) && d.anyOffline():
-		return nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
+		return nil, nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
 	case !known:
 		dir = slices.MinFunc(d.dirs, func(a, b *directory) int {
 			return cmp.Or(a.worse(d.cordoned)-b.worse(d.cordoned), a.count()-b.count())
 		})
 	}
 	if dir.failed != nil {
-		return nil, fmt.Errorf("log %s: no log directory is left: %w", p, ErrOffline)
+		return nil, nil, fmt.Errorf("log %s: no log directory is left: %w", p, ErrOffline)
 	}
 	path := filepath.Join(dir.path, p.String())
 	if e := dir.logs[p]; e != nil {
-		return nil, &storage.InconsistentTopicID{Dir: path, Have: e.key.id, Want: id}
+		return nil, nil, &storage.InconsistentTopicID{Dir: path, Have: e.key.id, Want: id}
 	}
 	if b := dir.broken[p]; b != nil {
-		return nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
+		return nil, nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
 	}
 	dir.coming[p] = true
-	return dir, nil
+	return dir, nil, nil
 }
 
 func (d *Dirs) placed(dir *directory, p partition) {

@@ -318,3 +318,115 @@ func TestCreateOnFullDisk(t *testing.T) {
 		r.close(1)
 	})
 }
+
+// What Create could not take away again is removed before the next try, and before a log of the name with another id.
+func TestCreateLeavesNothing(t *testing.T) {
+	for _, another := range []bool{false, true} {
+		for call := 1; ; call++ {
+			r := newRig(t, "/a").open()
+			n := 0
+			r.faults.Set(func(op vfs.Op) error {
+				switch op.Kind {
+				case vfs.OpOpen, vfs.OpCreate, vfs.OpSyncDir, vfs.OpList, vfs.OpOpenDir:
+					if n++; n >= call {
+						return syscall.EMFILE
+					}
+				case vfs.OpRemoveAll:
+					if n >= call {
+						return syscall.EMFILE
+					}
+				}
+				return nil
+			})
+			_, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+			if err == nil {
+				if call < 5 {
+					t.Fatalf("only %d calls open files", call-1)
+				}
+				r.faults.Set(nil)
+				r.close(1)
+				break
+			}
+			r.d.retry() // in vain
+			known := len(r.d.leftovers) > 0
+			r.want("wanting", r.d.wanting.Load(), known)
+			if r.exists("/a/t-0") && !known {
+				t.Fatalf("call %d: nobody knows of what is left", call)
+			}
+			r.faults.Set(nil)
+			if another {
+				l, err := r.d.Create("t", topic("another t"), 0, schema.ZeroUUID)
+				if err != nil {
+					t.Fatalf("call %d: %v", call, err)
+				}
+				r.append(l, 1)
+			}
+			r.d.retry()
+			r.want(fmt.Sprint("left after call ", call), []any{r.exists("/a/t-0"), len(r.d.leftovers)}, []any{another, 0})
+			r.close(1)
+		}
+	}
+}
+
+// A log that could not be opened at the start, for want of open files or of room, is opened when Create is called again, with all that
+// the checkpoints say of it. What else is wrong with a log is not tried again.
+func TestCreateOpensWhatLoadCouldNot(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		r := newRig(t, "/a").open()
+		l := r.create("t")
+		r.append(l, 10)
+		if err := errors.Join(l.Flush(10), l.DeleteRecords(4, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		for k := range checkpointKinds {
+			r.d.checkpointAll(k)
+		}
+		fail := func(number error) {
+			r.faults.Set(func(op vfs.Op) error {
+				if op.Kind == vfs.OpList && strings.HasSuffix(op.Path, "t-0") || op.Kind == vfs.OpOpen && strings.Contains(op.Path, "t-0/") {
+					return number
+				}
+				return nil
+			})
+		}
+		if clean {
+			r.close(7)
+		} else {
+			r.mem.Crash(nil)
+			r.d.Close(-1)
+		}
+		fail(syscall.EMFILE)
+		r.open()
+		for range 2 {
+			_, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+			wantError(t, err, syscall.EMFILE, "offline")
+			r.want("wanting", r.d.wanting.Swap(false), true)
+		}
+		for k := range checkpointKinds {
+			r.d.checkpointAll(k)
+		}
+		r.faults.Set(nil)
+		again, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := again.View()
+		r.want("the log", []any{v.LogStart, v.HighWatermark, v.LogEnd, len(r.d.dirs[0].broken), r.d.Log(topic("t"), 0) == again, r.d.wanting.Load()},
+			[]any{int64(4), int64(10), int64(10), 0, true, false})
+		r.append(again, 1)
+		r.close(8)
+		r.open()
+		r.want("after the next start", []any{r.d.CleanShutdownEpoch(), r.d.Log(topic("t"), 0).View().LogEnd}, []any{int64(8), int64(11)})
+		r.close(9)
+
+		fail(syscall.ENFILE)
+		r.open()
+		r.faults.Set(nil)
+		_, err = r.d.Create("t", topic("another t"), 0, schema.ZeroUUID)
+		wantError(t, err, nil, "belongs to")
+		r.want("wanting", r.d.wanting.Load(), false)
+		_, err = r.d.Create("t", topic("another t"), 0, schema.ZeroUUID)
+		wantError(t, err, nil, "belongs to")
+		r.d.Close(-1)
+	}
+}

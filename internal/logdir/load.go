@@ -14,13 +14,14 @@ import (
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // Names beside the logs that nobody needs to hear of: the file system's own, and what tiered storage keeps.
 var ignored = map[string]bool{"lost+found": true, "remote-log-index-cache": true}
 
 // Load opens every log, in parallel. A log that cannot be opened is logged and left where it is: Info shows it, Log does
-// not have it, Create of it fails. The error is that of a directory that cannot be listed, or of ctx.
+// not have it, Create of it fails, or opens it if only room or open files were wanting. The error is that of a directory that cannot be listed, or of ctx.
 func (d *Dirs) Load(ctx context.Context) error {
 	d.changes.Lock()
 	defer d.changes.Unlock()
@@ -150,7 +151,7 @@ func (d *Dirs) loadLog(dir *directory, p partition) {
 		dir.loaded[recoveryPoints][p], dir.loaded[startOffsets][p], dir.loaded[highWatermarks][p], dir.loaded[cleanedOffsets][p]
 	log, rec, err := storage.Open(o)
 	if err != nil {
-		d.loadFailed(dir, p, err)
+		d.loadFailed(dir, p, err).again = vfs.Exhausted(err)
 		return
 	}
 	d.sayRecovery(o.Dir, rec)
@@ -286,7 +287,7 @@ func (d *Dirs) hideStale() {
 	}
 }
 
-func (d *Dirs) loadFailed(dir *directory, p partition, err error) {
+func (d *Dirs) loadFailed(dir *directory, p partition, err error) *broken {
 	b := &broken{name: p, id: readTopicID(d, filepath.Join(dir.path, p.String())), dir: dir, err: err}
 	for k := range b.lines {
 		b.lines[k].offset, b.lines[k].there = dir.loaded[k][p]
@@ -296,6 +297,7 @@ func (d *Dirs) loadFailed(dir *directory, p partition, err error) {
 	d.mu.Unlock()
 	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", dir.path, "topic", p.topic,
 		"partition", p.index, "error", err)
+	return b
 }
 
 // unnamed deals with a log without partition.metadata. Without records it is a creation that a crash interrupted.

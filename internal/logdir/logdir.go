@@ -54,6 +54,8 @@ type Dirs struct {
 	expiry producerExpiry
 	// wanting says that Create has failed for want of room or of open files since OnRetry was called.
 	wanting atomic.Bool
+	// leftovers are the directories of logs that Create has begun in vain and could not take away again. Guarded by mu.
+	leftovers map[partition][]string
 
 	// asking is held while a disk is asked for its room: Close waits for who asks, and nobody asks afterwards. It guards:
 	asking sync.RWMutex
@@ -96,6 +98,9 @@ type broken struct {
 	id   schema.UUID // zero if not even that could be read
 	dir  *directory
 	err  error
+	// again says that it could not be opened for want of room or of open files, and nothing else is known of it: Create opens it. It
+	// is guarded by Dirs.mu, and so are id and err of such a one.
+	again bool
 	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost.
 	lines [checkpointKinds]struct {
 		offset int64
@@ -106,7 +111,7 @@ type broken struct {
 func newDirs(c Config) *Dirs {
 	d := &Dirs{c: c, byPath: map[string]*directory{}, byID: map[schema.UUID]*directory{}, logs: map[key]*entry{},
 		topics: map[string]map[*entry]struct{}{}, doubled: map[key][]*entry{}, moves: map[key]*move{},
-		preferred: map[partition]string{}, cordoned: map[string]bool{}}
+		preferred: map[partition]string{}, leftovers: map[partition][]string{}, cordoned: map[string]bool{}}
 	d.background.init(c)
 	return d
 }

@@ -1,0 +1,163 @@
+package logdir
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
+)
+
+// unopened finds a log that could not be opened: nil if there is none, the error if it cannot be opened now either. mu is held.
+func (d *Dirs) unopened(p partition, id, dirID schema.UUID) (*broken, error) {
+	var b *broken
+	for _, dir := range d.dirs {
+		other := dir.broken[p]
+		switch {
+		case other == nil || other.id != id && other.id != schema.ZeroUUID:
+			continue
+		case !other.again || dir.failed != nil:
+			err := other.err
+			if vfs.Exhausted(err) { // it was; no other time is better
+				return nil, fmt.Errorf("log %s is offline: %v", p, err)
+			}
+			return nil, fmt.Errorf("log %s is offline: %w", p, err)
+		case b != nil: // which one is right only Load finds out
+			return nil, fmt.Errorf("log %s is offline until the next start: it is in %s and %s", p, b.dir.path, dir.path)
+		}
+		b = other
+	}
+	// As for hideStale: it may have moved to a directory that is not here.
+	if b != nil && d.anyOffline() && dirID != b.dir.meta.DirectoryID {
+		return nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
+	}
+	return b, nil
+}
+
+// reload opens a log that could not be opened when the node started. Nobody else does: its place is kept. If its creation was not
+// completed then, it is taken away, and nil.
+func (d *Dirs) reload(b *broken, id schema.UUID) (*storage.Log, error) {
+	o := d.options(b.dir, b.name)
+	o.Clean = b.dir.clean
+	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned = b.lines[recoveryPoints].offset, b.lines[startOffsets].offset,
+		b.lines[highWatermarks].offset, b.lines[cleanedOffsets].offset
+	log, rec, err := storage.Open(o)
+	if err != nil {
+		if fault(err) {
+			d.diskFailed(b.dir, err)
+		}
+		return nil, d.stays(b, b.id, err, vfs.Exhausted(err))
+	}
+	d.sayRecovery(o.Dir, rec)
+	switch have := log.TopicID(); have {
+	case id:
+	case schema.ZeroUUID:
+		if log.Size() == 0 && log.View().LogEnd == 0 {
+			if err := log.Remove(); err != nil {
+				return nil, d.stays(b, have, err, vfs.Exhausted(err))
+			}
+			d.mu.Lock()
+			delete(b.dir.broken, b.name)
+			d.mu.Unlock()
+			return nil, nil
+		}
+		return nil, d.stays(b, have, errors.Join(fmt.Errorf("log %s has no partition.metadata that says which topic's it is", o.Dir), log.Close(false)), false)
+	default:
+		err := &storage.InconsistentTopicID{Dir: o.Dir, Have: have, Want: id}
+		return nil, d.stays(b, have, errors.Join(err, log.Close(false)), false)
+	}
+	d.add(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir})
+	d.mu.Lock() // only now, or a checkpoint would lose its lines
+	delete(b.dir.broken, b.name)
+	delete(d.preferred, b.name)
+	d.mu.Unlock()
+	cfg := d.topicConfig(b.name.topic)
+	log.SetConfig(cfg)
+	d.expiry.apply(log)
+	d.flushAgeSet(cfg.FlushAge)
+	if rec.SegmentsDeleted > 0 {
+		d.purgeLater(log, d.c.Now())
+	}
+	d.c.Logger.Info("a log that could not be opened at the start is served", "log", o.Dir)
+	return log, nil
+}
+
+// stays notes why a log still cannot be opened, and says it if that is another reason than before.
+func (d *Dirs) stays(b *broken, id schema.UUID, err error, again bool) error {
+	d.mu.Lock()
+	b.id, b.err, b.again = id, err, again
+	d.mu.Unlock()
+	if !again {
+		d.c.Logger.Error("a log cannot be opened and is offline", "dir", b.dir.path, "topic", b.name.topic, "partition", b.name.index, "error", err)
+	}
+	return fmt.Errorf("log %s is offline: %w", b.name, err)
+}
+
+// takeBack removes what Create has begun, or a later topic of the name would find what is this one's. That opens files, too: what
+// stays is removed before the next try, or the next log of the name.
+func (d *Dirs) takeBack(p partition, path string) {
+	if d.c.FS.RemoveAll(path) == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Contains(d.leftovers[p], path) {
+		d.leftovers[p] = append(d.leftovers[p], path)
+	}
+}
+
+// removeLeftover removes what stayed of a partition. The caller has its place, or Dirs.changes.
+func (d *Dirs) removeLeftover(p partition) error {
+	d.mu.RLock()
+	paths := slices.Clone(d.leftovers[p])
+	d.mu.RUnlock()
+	for len(paths) > 0 {
+		dir := d.byPath[filepath.Dir(paths[0])]
+		d.mu.RLock()
+		// What is in a directory that failed the next start finds. A log that has the name by now has come another way.
+		mine := dir.failed == nil && dir.logs[p] == nil
+		d.mu.RUnlock()
+		if mine {
+			if err := d.c.FS.RemoveAll(paths[0]); err != nil {
+				if fault(err) {
+					d.diskFailed(dir, err)
+				}
+				return err
+			}
+		}
+		paths = paths[1:]
+		d.mu.Lock()
+		if d.leftovers[p] = paths; len(paths) == 0 {
+			delete(d.leftovers, p)
+		}
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// removeLeftovers removes what stayed of all; if it cannot, it is to be called again.
+func (d *Dirs) removeLeftovers() {
+	d.mu.RLock()
+	all := make([]partition, 0, len(d.leftovers))
+	for p := range d.leftovers { // each for itself
+		all = append(all, p)
+	}
+	d.mu.RUnlock()
+	if len(all) == 0 {
+		return
+	}
+	d.changes.Lock() // nobody creates one of them
+	defer d.changes.Unlock()
+	if d.phase != loaded {
+		return
+	}
+	for _, p := range all {
+		if err := d.removeLeftover(p); err != nil {
+			d.wanting.Store(true)
+			return
+		}
+	}
+}
