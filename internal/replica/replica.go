@@ -219,24 +219,43 @@ func (s *Set) create(t *metadata.Topic, index int32, dir schema.UUID, before *Pa
 }
 
 // Retry creates the replicas whose logs could not be created because a disk was full or too many files were open. The directories
-// ask for it when it may be different now (logdir.Config.OnRetry).
+// ask for it when it may be different now (logdir.Config.OnRetry). The first one that still cannot be ends it, until the directories ask
+// again: there may be thousands, and who calls has more to do. Metadata and Close get in between.
 func (s *Set) Retry() {
+	s.changing.Lock()
+	var wanting []*Partition
+	for _, p := range s.Partitions() { // in no order, so that no single one is in the others' way for ever
+		if p.wanting {
+			wanting = append(wanting, p)
+		}
+	}
+	s.changing.Unlock()
+	for _, p := range wanting {
+		if !s.retry(p) {
+			return
+		}
+	}
+}
+
+// retry tries one of them, if it is still wanting, and says whether to go on with others.
+func (s *Set) retry(p *Partition) bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.closed || s.image == nil {
-		return
+		return false
 	}
-	now := s.now()
-	for _, p := range s.Partitions() {
-		if !p.wanting {
-			continue
-		}
-		if t, ok := s.image.TopicByID(p.ID); ok && int(p.Index) < len(t.Partitions) {
-			if err := s.place(t, p.Index, now); err != nil {
-				s.logger.Error("a replica could not be created", "topic", t.Name, "partition", p.Index, "error", err)
-			}
-		}
+	if now, err := s.Identified(p.ID, p.Index); err != nil || now != p || !p.wanting {
+		return true
 	}
+	t, ok := s.image.TopicByID(p.ID)
+	if !ok || int(p.Index) >= len(t.Partitions) {
+		return true
+	}
+	if err := s.place(t, p.Index, s.now()); err != nil {
+		s.logger.Error("a replica could not be created", "topic", t.Name, "partition", p.Index, "error", err)
+	}
+	now, err := s.Identified(p.ID, p.Index)
+	return err != nil || !now.wanting
 }
 
 func (s *Set) add(p *Partition) {

@@ -109,3 +109,25 @@ func TestDuplicateIsFlushed(t *testing.T) {
 	}
 	want(t, "recovery point and high watermark", fmt.Sprint(p.Log().RecoveryPoint(), p.Log().View().HighWatermark), "2 2")
 }
+
+// Retry ends with the first replica that still cannot be created, and makes all when they can be.
+func TestRetryEndsEarly(t *testing.T) {
+	faults := vfs.NewFaults(vfs.NewMem(nil), nil)
+	b := newBrokerOn(t, faults, "/d")
+	defer b.close()
+	tries := 0
+	faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpMkdirAll {
+			tries++
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	b.topic("t", 20, 1)
+	tries = 0
+	b.set.Retry()
+	want(t, "tries", fmt.Sprint(tries), "1")
+	faults.Set(nil)
+	b.set.Retry()
+	want(t, "offline", fmt.Sprint(b.set.Stats().Offline), "0")
+}
