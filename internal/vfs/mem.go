@@ -282,16 +282,25 @@ func (m *Mem) removeBelow(n *inode) {
 	}
 }
 
-// List gives the names in a directory, sorted.
-func (m *Mem) List(name string) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// directory finds one to be opened. Call it with mu held.
+func (m *Mem) directory(name string) (*inode, error) {
 	n, err := m.walk(clean(name))
 	if err == nil && n.entries == nil {
 		err = syscall.ENOTDIR
 	}
 	if err != nil {
 		return nil, pathError("open", name, err)
+	}
+	return n, nil
+}
+
+// List gives the names in a directory, sorted.
+func (m *Mem) List(name string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, err := m.directory(name)
+	if err != nil {
+		return nil, err
 	}
 	return slices.Sorted(maps.Keys(n.entries)), nil
 }
@@ -334,12 +343,9 @@ func (m *Mem) syncNames(n *inode) {
 func (m *Mem) OpenDir(name string) (Dir, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, err := m.walk(clean(name))
-	if err == nil && n.entries == nil {
-		err = syscall.ENOTDIR
-	}
+	n, err := m.directory(name)
 	if err != nil {
-		return nil, pathError("open", name, err)
+		return nil, err
 	}
 	return &memDir{m: m, n: n, name: name, era: m.era.Load()}, nil
 }
