@@ -20,7 +20,9 @@ check() {
   local name=$1 log=$work/logs/$part-${1//[^A-Za-z0-9._-]/_}.log begin=$SECONDS; shift
   # Not `if (...)`: there, set -e would mean nothing.
   (set -e -o pipefail; "$@") >"$log" 2>&1 </dev/null
-  if (($? == 0)); then pass "$name" $((SECONDS - begin)); else fail "$name" "$log"; fi
+  if (($? == 0)); then pass "$name" $((SECONDS - begin)); return; fi
+  fail "$name" "$log"
+  [[ ! -s $node_log ]] || { echo "         | the node's last lines:"; tail -5 "$node_log" | sed 's/^/         | /'; }
 }
 
 # results NAME COMMAND...: the command (which ends by itself in time) prints lines "PASS name", "FAIL name: why", "SKIP name: why", which are counted
@@ -85,6 +87,7 @@ free_port() {
   while p=$((20000 + RANDOM % 12000)); (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; do :; done
   echo "$p"
 }
+gone() { ! kill -0 "$1" 2>/dev/null; } # PID
 answers() { (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; }
 
 # node_start [KEY=VALUE...]: a fresh node, answering when this returns; BOOTSTRAP, node_pid, node_dir, node_log tell of it

@@ -13,11 +13,10 @@ up() {
   await "$1 answers" answers "$BOOTSTRAP"
 }
 alive() { kill -0 "$(<"$base/pid")" 2>/dev/null; }
-gone() { ! alive; }
 # down clean|killed
 down() {
   if [[ $1 == clean ]]; then kill "$(<"$base/pid")"; else kill -9 "$(<"$base/pid")"; fi
-  await "the node ends" gone
+  await "the node ends" gone "$(<"$base/pid")"
 }
 
 apache_writes() {

@@ -12,9 +12,8 @@ up() {
   await "the node answers" answers "$BOOTSTRAP"
 }
 alive() { kill -0 "$(<"$base/pid")" 2>/dev/null; }
-gone() { ! alive; }
-crash() { kill -9 "$(<"$base/pid")"; await "the node is gone" gone; }
-down() { kill "$(<"$base/pid")"; await "the node ends" gone; lacks "$(<"$base/log")" '^(panic|fatal error):'; }
+crash() { kill -9 "$(<"$base/pid")"; await "the node is gone" gone "$(<"$base/pid")"; }
+down() { kill "$(<"$base/pid")"; await "the node ends" gone "$(<"$base/pid")"; lacks "$(<"$base/log")" '^(panic|fatal error):'; }
 
 # dirs: what kafka-log-dirs says, one line a replica: DIRECTORY TOPIC-PARTITION SIZE LAG FUTURE; one line a failed directory: DIRECTORY ERROR
 dirs() {
@@ -171,7 +170,7 @@ disk_errors() { # SYSCALL ERROR
 # Without the metadata's directory the node ends, and says why in one line.
 metadata_directory_goes() {
   mv "$base/one" "$base/away"
-  await "the node ends" gone
+  await "the node ends" gone "$(<"$base/pid")"
   if [[ ${KLAMM_E2E_NODE:-klamm} == klamm ]]; then
     has "$(tail -3 "$base/log")" "the metadata log directory $base/one has failed"
   fi

@@ -98,7 +98,6 @@ share_written() {
   has "$out" "\"initializedTopics\":[{\"topicId\":"
   lacks "$out" 'rror|xception'
 }
-gone() { ! kill -0 "$1" 2>/dev/null; }
 
 if need_java && node_start; then
   check "kafka-share-groups" share_groups_tool

@@ -25,9 +25,9 @@ words() { seq "$1" | sed 's/$/\tKlamm counts klamm/' | at console-producer --top
 state() { groups --describe --state 2>/dev/null | awk -v g="$group" '$1 == g {print $(NF - 1), $NF}'; }
 is() { [[ $(state) == "$1" ]]; }
 
-again() { # the node after kill -9, on the same data
+again() { # the node after kill -9, on the same data; the killed one's port is free only when it is gone, and it is nobody's child here
   kill -9 "$node_pid"
-  wait "$node_pid" || true
+  await "the killed node's end" gone "$node_pid"
   local -a set=()
   local kv
   for kv in "${overrides[@]}"; do set+=(--override "$kv"); done
@@ -147,11 +147,10 @@ if need_java && need_streams && node_start "${overrides[@]}"; then
   # What goes to /dev/null is the shell's word that its child was killed.
   { check "Kafka Streams' word count by the streams protocol: exactly_once_v2, two instances, a standby, kill -9" streams_by_protocol; } 2>/dev/null
   check "kafka-streams-groups of a group without members" tool_alone
-  if [[ -e $work/streams-node.pid ]]; then # it is nobody's child here
+  if [[ -e $work/streams-node.pid ]]; then
     node_pid=
     kill "$(<"$work/streams-node.pid")"
-    gone() { ! kill -0 "$(<"$work/streams-node.pid")" 2>/dev/null; }
-    check "the node stops" await "the node's end" gone
+    check "the node stops" await "the node's end" gone "$(<"$work/streams-node.pid")"
     check "kafka-dump-log: records of streams groups" dump
     ! grep -q '^panic:\|^fatal error:' "$node_log" || fail "the node does not panic" "$node_log"
   fi
