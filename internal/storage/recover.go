@@ -454,7 +454,7 @@ type batchReader struct {
 	before func(int) error // if set, it is asked before so many bytes are read
 }
 
-const batchReaderSize = 1 << 20
+const batchReaderSize = 256 << 10 // what is read is still in a core's cache when it is checked
 
 func (r *batchReader) next() (record.Batch, error) {
 	left := r.end - r.pos
