@@ -36,7 +36,9 @@ func (h *Handler) produce(c *call, req *kmsg.ProduceRequest) server.Outcome {
 		h.verify(c.client(), producer, writes)
 	}
 	n := 0 // partitions so far
-	o := replica.ProduceOptions{Acks: req.Acks, Version: req.Version, Now: h.Now()}
+	var news replica.News
+	defer news.Tell()
+	o := replica.ProduceOptions{Acks: req.Acks, Version: req.Version, Now: h.Now(), News: &news}
 	var waits []*replica.Waiting
 	var answers []*kmsg.ProduceResponseTopicPartition // of waits
 	failed := false

@@ -21,7 +21,7 @@ func (l *log) Unwatch(p *Part) {
 
 func (l *log) changed() {
 	for _, p := range l.watchers {
-		p.Changed()
+		changed(p)
 	}
 }
 

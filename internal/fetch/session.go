@@ -60,8 +60,11 @@ type Part struct {
 	gone      bool        // guarded by session.mu: forgotten, must not be queued again
 }
 
-// Waiter is a fetch that waits. Wake is called at most once for each Park, without a lock, and must not block.
-type Waiter interface{ Wake() }
+// Waiter is a fetch that waits. Whoever takes it out of its session lets it go on by one of these, once, without a lock; neither blocks.
+type Waiter interface {
+	Wake()   // on a goroutine of its own
+	Resume() // on the caller's, for one look
+}
 
 // Session is the state of one client's fetches.
 type Session struct {
@@ -87,27 +90,25 @@ func newSession(usesIDs, privileged bool) *Session {
 	return &Session{UsesIDs: usesIDs, Privileged: privileged, parts: map[Key]*Part{}}
 }
 
-// Changed marks the part and wakes the fetch that waits on its session. It is called after the change can be seen.
+// Changed marks the part and takes the fetch that waits on its session, if one does, out of it: the caller lets it go on. It is
+// called after the change can be seen.
 //
 // The look at dirty without the lock loses nothing: dirty is taken back before the part is looked at, so a Changed that
 // still finds it set comes before that look, and so does the change.
-func (p *Part) Changed() {
+func (p *Part) Changed() Waiter {
 	if p.dirty.Load() {
-		return
+		return nil
 	}
 	s := p.session
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.mark(p)
-	w := s.waiter
 	if len(s.dirty) == 0 { // the part is gone
-		w = nil
-	} else {
-		s.waiter = nil
+		return nil
 	}
-	s.mu.Unlock()
-	if w != nil {
-		w.Wake()
-	}
+	w := s.waiter
+	s.waiter = nil
+	return w
 }
 
 // mark puts a part behind the dirty ones, unless it stands there or is forgotten. The session's lock is held.
@@ -219,8 +220,8 @@ func (s *Session) Again(p *Part) {
 // Without the check the following would sleep through news: the fetch reads a part and finds nothing; the part
 // changes, nobody waits yet, so nobody is woken; the fetch parks.
 //
-// After a Park that did not refuse, the fetch belongs to whoever takes w out of the session: Changed and the session's
-// end, which wake it, or Unpark. The caller touches it no more unless Unpark says that it may.
+// After a Park that did not refuse, the fetch belongs to whoever takes w out of the session: Changed for its caller, the
+// session's end, which wakes it, or Unpark. The caller touches it no more unless Unpark says that it may.
 func (s *Session) Park(keep []*Part, w Waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

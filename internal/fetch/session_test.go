@@ -273,7 +273,15 @@ func TestNobodyIsWatchedForGoneParts(t *testing.T) {
 // waiter counts wakes.
 type waiter int
 
-func (w *waiter) Wake() { *w++ }
+func (w *waiter) Wake()   { *w++ }
+func (w *waiter) Resume() { *w++ }
+
+// changed does what whoever changes a partition does.
+func changed(p *Part) {
+	if w := p.Changed(); w != nil {
+		w.Resume()
+	}
+}
 
 func parked(t *testing.T, partitions ...int32) (*Cache, *Session, *waiter, []*Part) {
 	t.Helper()
@@ -284,7 +292,7 @@ func parked(t *testing.T, partitions ...int32) (*Cache, *Session, *waiter, []*Pa
 
 func TestParkRefusesAfterNews(t *testing.T) {
 	_, s, w, parts := parked(t, 0, 1)
-	parts[1].Changed()
+	changed(parts[1])
 	if s.Park(nil, w) {
 		t.Fatal("parked over news")
 	}
@@ -294,9 +302,9 @@ func TestParkRefusesAfterNews(t *testing.T) {
 	if !s.Park(nil, w) {
 		t.Fatal("did not park")
 	}
-	parts[0].Changed()
-	parts[0].Changed()
-	parts[1].Changed()
+	changed(parts[0])
+	changed(parts[0])
+	changed(parts[1])
 	if *w != 1 {
 		t.Fatalf("%d wakes", *w)
 	}
@@ -326,11 +334,11 @@ func TestWhatIsHeldStillWakes(t *testing.T) {
 	if !s.Park(parts[:2], w) {
 		t.Fatal("held parts are no news")
 	}
-	parts[1].Changed()
+	changed(parts[1])
 	if *w != 1 {
 		t.Fatal("not woken")
 	}
-	parts[2].Changed()
+	changed(parts[2])
 	if d := cmp.Diff([]int32{0, 1, 2}, taken(s)); d != "" { // each once
 		t.Fatal(d)
 	}
@@ -346,7 +354,7 @@ func TestUnparkTakesOnlyItsOwn(t *testing.T) {
 	if !s.Unpark(w) || s.Unpark(w) {
 		t.Fatal("taken never or twice")
 	}
-	if parts[0].Changed(); *w != 0 {
+	if changed(parts[0]); *w != 0 {
 		t.Fatal("woken after it was taken back")
 	}
 }
@@ -359,24 +367,24 @@ func TestForgottenPartsAreQuiet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts[0].Changed()
+	changed(parts[0])
 	s.Again(parts[0])
 	s.Hold(parts[:1])
 	if got := taken(s); len(got) != 0 {
 		t.Fatalf("looks at %v", got)
 	}
 	s.Park(nil, w)
-	if parts[0].Changed(); *w != 0 {
+	if changed(parts[0]); *w != 0 {
 		t.Fatal("a forgotten part wakes")
 	}
 }
 
 func TestOrderOfLooks(t *testing.T) {
 	_, s, _, parts := parked(t, 0, 1, 2, 3, 4)
-	parts[4].Changed()
+	changed(parts[4])
 	s.Hold(parts[2:4]) // had no room in the answer
 	s.Again(parts[0])  // was served
-	parts[1].Changed()
+	changed(parts[1])
 	if d := cmp.Diff([]int32{2, 3, 4, 0, 1}, taken(s)); d != "" {
 		t.Fatal(d)
 	}
@@ -399,7 +407,7 @@ func TestIdleFetchAllocatesNothing(t *testing.T) {
 			panic(err)
 		}
 		epoch++
-		parts[int(epoch)%len(parts)].Changed()
+		changed(parts[int(epoch)%len(parts)])
 		buf = s.Take(buf[:0])
 		looked += len(buf)
 		s.Done()

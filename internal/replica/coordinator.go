@@ -23,7 +23,7 @@ func (s *Set) Append(topic string, partition, leaderEpoch int32, batch record.Ba
 	if !r.EnoughInSync {
 		return -1, -1, ErrNotEnough
 	}
-	a, err := p.append(r, log, batch, storage.AppendOptions{Now: s.now(), Origin: storage.Coordinator, Guard: storage.Guard(guard), TransactionVersion: txnVersion})
+	a, err := p.append(r, log, batch, storage.AppendOptions{Now: s.now(), Origin: storage.Coordinator, Guard: storage.Guard(guard), TransactionVersion: txnVersion}, nil)
 	if err != nil {
 		return -1, -1, err
 	}

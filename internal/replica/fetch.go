@@ -70,35 +70,56 @@ type waitingFetch struct {
 	starved []*fetch.Part // not served, or not looked at, because the answer was full
 }
 
+// run looks until the fetch is answered or waits. It says whether it is answered.
 func (f *waitingFetch) run(last bool) bool {
 	for {
-		enough := f.look()
-		if enough || last || f.expired.Load() || f.session.Ended() {
-			f.finish()
-			return true
-		}
-		for i := range f.results {
-			f.results[i].Slice.Release()
-		}
-		if !f.watching {
-			f.watching = true
-			f.session.Hold(f.parts)
-			continue
-		}
-		if f.stop == nil {
-			f.stop = f.set.tasks.After(f.o.Wait, f.expire)
-		}
-		if !f.session.Park(f.keep, f) {
-			continue
-		}
-		if !f.expired.Load() || !f.session.Unpark(f) {
-			return false
+		if end := f.step(last); end != again {
+			return end == answered
 		}
 	}
 }
 
-// Wake runs on the goroutine that made the news; the fetch goes on beside it.
+// outcome is what a look led to.
+type outcome uint8
+
+const (
+	again    outcome = iota // there may be news already: it must look once more
+	answered                // the fetch is over
+	parked                  // it waits, and belongs to whoever takes it out of the session
+)
+
+func (f *waitingFetch) step(last bool) outcome {
+	enough := f.look()
+	if enough || last || f.expired.Load() || f.session.Ended() {
+		f.finish()
+		return answered
+	}
+	for i := range f.results {
+		f.results[i].Slice.Release()
+	}
+	if !f.watching {
+		f.watching = true
+		f.session.Hold(f.parts)
+		return again
+	}
+	if f.stop == nil {
+		f.stop = f.set.tasks.After(f.o.Wait, f.expire)
+	}
+	if !f.session.Park(f.keep, f) || f.expired.Load() && f.session.Unpark(f) {
+		return again
+	}
+	return parked
+}
+
+// Wake implements fetch.Waiter.
 func (f *waitingFetch) Wake() { f.set.tasks.Go(func() { f.run(false) }) }
+
+// Resume implements fetch.Waiter. News that come ever anew shall not keep the caller.
+func (f *waitingFetch) Resume() {
+	if f.step(false) == again {
+		f.Wake()
+	}
+}
 
 func (f *waitingFetch) expire() {
 	f.expired.Store(true)

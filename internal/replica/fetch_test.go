@@ -120,6 +120,47 @@ func TestMinBytesOverManyPartitions(t *testing.T) {
 	})
 }
 
+// What one request appends to several partitions is one piece of news: who waits looks when all is there. One fetch looks on the
+// goroutine that tells, the others beside it; one that has not enough waits on.
+func TestNewsOfOneRequest(t *testing.T) {
+	bubble(t, func(t *testing.T, b *broker) {
+		b.topic("t", 1, 2)
+		clients := []*client{b.client(FetchOptions{MinBytes: 1, Wait: time.Minute}), b.client(FetchOptions{MinBytes: 1, Wait: time.Minute}),
+			b.client(FetchOptions{MinBytes: 10_000, Wait: time.Minute})}
+		var news News
+		write := func(size int) {
+			for p := range int32(2) {
+				if _, err := b.partition("t", p).Produce(batch(1, size), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				for _, c := range clients {
+					want(t, "not told", c.last(), "")
+				}
+			}
+			news.Tell()
+		}
+		for _, c := range clients {
+			want(t, "nothing", c.fetch(at("t", 0, 0), at("t", 1, 0)), "")
+		}
+		write(100)
+		if clients[0].count()+clients[1].count() == 0 {
+			t.Fatal("nobody looked on the goroutine that told")
+		}
+		synctest.Wait()
+		for _, c := range clients[:2] {
+			want(t, "told", c.last(), "t-0 hw 1 [0,1) | t-1 hw 1 [0,1)")
+		}
+		want(t, "too little", clients[2].last(), "")
+		clients = clients[2:]
+		write(10_000)
+		want(t, "enough", clients[0].last(), "t-0 hw 2 [0,2) | t-1 hw 2 [0,2)")
+		if news.Tell(); clients[0].count() != 1 {
+			t.Fatal("the same news twice")
+		}
+	})
+}
+
 // DETAILS 22: more would not come from the segment that the fetch reads.
 func TestOlderSegmentAnswersAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, b *broker) {
@@ -390,7 +431,7 @@ func (b *broker) transact(name string, index int32, id int64, x record.Batch) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p.appended(r.Epoch, a.LastOffset+1)
+	p.appended(r.Epoch, a.LastOffset+1, nil)
 }
 
 func transactional(id int64) func(*record.Builder) {
@@ -414,7 +455,7 @@ func (b *broker) end(name string, index int32, id int64, commit bool) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := p.append(r, log, x.Bytes(), storage.AppendOptions{Now: time.Now(), Origin: storage.Coordinator}); err != nil {
+	if _, err := p.append(r, log, x.Bytes(), storage.AppendOptions{Now: time.Now(), Origin: storage.Coordinator}, nil); err != nil {
 		b.t.Fatal(err)
 	}
 }

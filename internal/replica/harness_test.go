@@ -129,8 +129,8 @@ func (p *Partition) followed(replica int32, offset int64) {
 	hw, rose := p.leader.Fetched(isr.Fetch{Replica: replica, BrokerEpoch: -1, Offset: offset}, time.Now())
 	epoch := p.leader.Assignment().LeaderEpoch
 	p.mu.Unlock()
-	if rose {
-		p.raise(epoch, hw)
+	if rose && p.raise(epoch, hw) {
+		p.changed(nil)
 	}
 }
 

@@ -191,7 +191,7 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 			p.mu.Unlock()
 			p.role.Store(r)
 			p.raise(r.Epoch, hw)
-			p.changed()
+			p.changed(nil)
 			return nil
 		}
 		p.mu.Lock()
@@ -200,7 +200,7 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 		p.mu.Unlock()
 		p.role.Store(r)
 		p.raise(r.Epoch, hw)
-		p.changed()
+		p.changed(nil)
 		return nil
 	}
 	p.role.Store(r)
@@ -234,7 +234,7 @@ func (p *Partition) resign(why error) {
 	for _, w := range waiting {
 		w.done(why)
 	}
-	p.changed()
+	p.changed(nil)
 }
 
 // setMinISR takes in a live change of min.insync.replicas.
@@ -250,11 +250,13 @@ func (p *Partition) setMinISR(n int) {
 	r := *p.role.Load()
 	r.EnoughInSync = enough
 	p.role.Store(&r)
-	p.raise(r.Epoch, hw)
+	if p.raise(r.Epoch, hw) {
+		p.changed(nil)
+	}
 }
 
 // appended takes in the new log end after an append of the epoch.
-func (p *Partition) appended(epoch int32, logEnd int64) {
+func (p *Partition) appended(epoch int32, logEnd int64, news *News) {
 	p.mu.Lock()
 	if p.leader == nil || p.leader.Assignment().LeaderEpoch != epoch {
 		p.mu.Unlock()
@@ -262,16 +264,16 @@ func (p *Partition) appended(epoch int32, logEnd int64) {
 	}
 	hw, rose := p.leader.Appended(logEnd)
 	p.mu.Unlock()
-	if rose {
-		p.raise(epoch, hw)
+	if rose && p.raise(epoch, hw) {
+		p.changed(news)
 	}
 }
 
-// raise moves the log's high watermark and tells everybody who waits for it. The log keeps it monotonic, so calls
-// may come out of order.
-func (p *Partition) raise(epoch int32, hw int64) {
+// raise moves the log's high watermark and tells everybody who waits for it; that it has moved, the caller tells those who watch.
+// The log keeps it monotonic, so calls may come out of order.
+func (p *Partition) raise(epoch int32, hw int64) (moved bool) {
 	if old, now := p.log.AdvanceHighWatermark(epoch, hw); now == old {
-		return
+		return false
 	}
 	p.mu.Lock()
 	var done []*ack
@@ -283,12 +285,12 @@ func (p *Partition) raise(epoch int32, hw int64) {
 	for _, w := range done {
 		w.done(why)
 	}
-	p.changed()
 	if fs := p.onHW.Load(); fs != nil {
 		for _, l := range *fs {
 			l.f(hw)
 		}
 	}
+	return true
 }
 
 // promise says what a producer with acks=all hears when its offset is reached: the ISR may have become too small since the
@@ -334,8 +336,12 @@ func (p *Partition) await(offset int64, done func(error)) (cancel func() bool) {
 }
 
 // Watcher is told that something of a partition has changed: its ends, its leader, its being there. Changed comes after the
-// change can be seen, on the goroutine that made it, without a lock but Set.changing, and must not block.
-type Watcher interface{ Changed() }
+// change can be seen, on the goroutine that made it, without a lock but Set.changing, and must not block. It gives the fetch that
+// shall look again, if any; the caller lets it.
+type Watcher interface{ Changed() Waiter }
+
+// Waiter is a fetch that waits for news.
+type Waiter = fetch.Waiter
 
 // Watch tells w of changes until stop is called. One that is under way may still come after that.
 func (p *Partition) Watch(w Watcher) (stop func()) {
@@ -373,12 +379,33 @@ func (p *Partition) unwatch(w Watcher) {
 	p.watchers.Store(&next)
 }
 
-func (p *Partition) changed() {
-	if w := p.watchers.Load(); w != nil {
-		for _, x := range *w {
-			x.Changed()
+// changed tells those who watch; the fetches among them look at once, or when the news are told.
+func (p *Partition) changed(news *News) {
+	w := p.watchers.Load()
+	if w == nil {
+		return
+	}
+	for _, x := range *w {
+		if f := x.Changed(); f != nil && news != nil {
+			news.waiting = append(news.waiting, f)
+		} else if f != nil {
+			f.Wake()
 		}
 	}
+}
+
+// News are the fetches that waited for what one request appends, to as many partitions as it does: they look when all is there.
+type News struct{ waiting []Waiter }
+
+// Tell lets them look. One does so here, which saves a thread from being woken and the record that time; the others do beside it.
+func (n *News) Tell() {
+	for i := len(n.waiting) - 1; i > 0; i-- {
+		n.waiting[i].Wake()
+	}
+	if len(n.waiting) > 0 {
+		n.waiting[0].Resume()
+	}
+	n.waiting = nil
 }
 
 // OnHighWatermark calls f, which must not block, after each rise of the high watermark. Calls may overtake each other.

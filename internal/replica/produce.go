@@ -15,6 +15,7 @@ type ProduceOptions struct {
 	Version int16 // of the request: zstd only from 7 on
 	Now     time.Time
 	Guard   Guard // of StartVerification, for a batch that begins a transaction here
+	News    *News // gets the fetches that wait for the batch, for the caller to tell; nil: they look at once
 }
 
 // Produce validates one batch of a client and appends it. The batch's header is changed in place (offset, epoch, and
@@ -35,7 +36,7 @@ func (p *Partition) Produce(batch []byte, o ProduceOptions) (storage.Appended, e
 	if err != nil {
 		return storage.Appended{}, err
 	}
-	return p.append(r, log, checked.Batch, storage.AppendOptions{Now: o.Now, Origin: storage.Client, Guard: o.Guard})
+	return p.append(r, log, checked.Batch, storage.AppendOptions{Now: o.Now, Origin: storage.Client, Guard: o.Guard}, o.News)
 }
 
 // check is what a topic's configuration asks of a client's batch.
@@ -75,7 +76,7 @@ func level(c *storage.Config) int {
 	return 0
 }
 
-func (p *Partition) append(r *role, log *storage.Log, b record.Batch, o storage.AppendOptions) (storage.Appended, error) {
+func (p *Partition) append(r *role, log *storage.Log, b record.Batch, o storage.AppendOptions, news *News) (storage.Appended, error) {
 	one := [1]record.Batch{b}
 	o.LeaderEpoch, o.RequireEpoch = r.Epoch, true
 	a, err := log.Append(one[:], o)
@@ -92,7 +93,7 @@ func (p *Partition) append(r *role, log *storage.Log, b record.Batch, o storage.
 			return a, p.settled(err)
 		}
 	}
-	p.appended(r.Epoch, a.LastOffset+1)
+	p.appended(r.Epoch, a.LastOffset+1, news)
 	return a, nil
 }
 

@@ -196,7 +196,7 @@ func TestFencedAppend(t *testing.T) {
 		p := b.partition("t", 0)
 		r, log, _ := p.leads()
 		b.change(1, 0, self, nil)
-		if _, err := p.append(r, log, batch(1, 10), storage.AppendOptions{Now: time.Now(), Origin: storage.Client}); !errors.Is(err, ErrFencedAppend) {
+		if _, err := p.append(r, log, batch(1, 10), storage.AppendOptions{Now: time.Now(), Origin: storage.Client}, nil); !errors.Is(err, ErrFencedAppend) {
 			t.Fatal(err)
 		}
 		if _, _, err := b.set.Append("t", 0, 0, batch(1, 10), 0, 0); err == nil {

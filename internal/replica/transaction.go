@@ -42,6 +42,6 @@ func (p *Partition) EndTransaction(e TransactionEnd) (next int64, err error) {
 	}
 	now := p.set.now()
 	b := p.set.codecs.EndTxn(m, now.UnixMilli(), e.ProducerID, e.ProducerEpoch)
-	a, err := p.append(r, log, b, storage.AppendOptions{Now: now, Origin: storage.Coordinator, TransactionVersion: e.Version})
+	a, err := p.append(r, log, b, storage.AppendOptions{Now: now, Origin: storage.Coordinator, TransactionVersion: e.Version}, nil)
 	return a.LastOffset + 1, err
 }

@@ -60,10 +60,10 @@ const (
 type answer func(error)
 
 // Changed implements replica.Watcher: the partition has more records, or another leader, or is gone.
-func (p *partition) Changed() {
+func (p *partition) Changed() replica.Waiter {
 	if err := p.led(); err != nil {
 		p.set.tasks.Go(func() { p.drop(err) }) // metadata is being published: the answers do not belong there
-		return
+		return nil
 	}
 	if p.waiters.Load() > 0 {
 		p.mu.Lock()
@@ -72,6 +72,7 @@ func (p *partition) Changed() {
 		p.mu.Unlock()
 		wakeAll(woken)
 	}
+	return nil // its own fetches it wakes itself
 }
 
 // led says why this node does not lead in the epoch any more.
