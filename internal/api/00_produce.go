@@ -36,9 +36,12 @@ func (h *Handler) produce(c *call, req *kmsg.ProduceRequest) server.Outcome {
 		h.verify(c.client(), producer, writes)
 	}
 	n := 0 // partitions so far
-	var news replica.News
-	defer news.Tell()
-	o := replica.ProduceOptions{Acks: req.Acks, Version: req.Version, Now: h.Now(), News: &news}
+	defer func() {
+		if c.news.Any() {
+			c.Then(c.news.Tell)
+		}
+	}()
+	o := replica.ProduceOptions{Acks: req.Acks, Version: req.Version, Now: h.Now(), News: &c.news}
 	var waits []*replica.Waiting
 	var answers []*kmsg.ProduceResponseTopicPartition // of waits
 	failed := false

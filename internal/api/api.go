@@ -79,7 +79,8 @@ func New(c Config) *Handler { return &Handler{Config: c} }
 // call is one request being answered.
 type call struct {
 	*server.Call
-	h *Handler
+	h    *Handler
+	news replica.News // of a Produce
 }
 
 // reply answers with a message.

@@ -60,7 +60,8 @@ type Part struct {
 	gone      bool        // guarded by session.mu: forgotten, must not be queued again
 }
 
-// Waiter is a fetch that waits. Whoever takes it out of its session lets it go on by one of these, once, without a lock; neither blocks.
+// Waiter is a fetch that waits. Whoever takes it out of its session lets it go on by one of these, once, without a lock. Neither waits
+// for a socket or for another request; Resume may read files.
 type Waiter interface {
 	Wake()   // on a goroutine of its own
 	Resume() // on the caller's, for one look

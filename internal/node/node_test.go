@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -194,6 +195,48 @@ func TestAcks0(t *testing.T) {
 	}
 }
 
+// A fetch that waits hears of what a produce request appends however that request ends: with and without an answer, and by an error of
+// another partition, which with acks=0 closes the connection that both share.
+func TestParkedFetchHearsOfProduce(t *testing.T) {
+	cluster := klammtest.Start(t)
+	for _, acks := range []int16{1, -1, 0} {
+		for _, failing := range []bool{false, true} {
+			name := fmt.Sprintf("acks%d-%v", acks, failing)
+			id := createTopic(t, cluster, name)
+			get := fetchRequest(id)
+			get.MaxWaitMillis = 60_000
+			put := produceRequest(name, id, acks, batch(1))
+			if failing {
+				put.Topics = append(put.Topics, produceRequest("unknown", [16]byte{9}, acks, batch(1)).Topics...)
+			}
+			c := dial(t, cluster)
+			if _, err := c.Write(slices.Concat(frame(get, 1), frame(put, 2))); err != nil { // one after the other: the fetch waits when it is written
+				t.Fatal(err)
+			}
+			b, err := c.body(get)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			resp := get.ResponseKind().(*kmsg.FetchResponse)
+			if resp.SetVersion(get.Version); resp.ReadFrom(b) != nil || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions[0].RecordBatches) == 0 {
+				t.Fatalf("%s: %+v", name, resp)
+			}
+		}
+	}
+}
+
+// fetchRequest asks for a topic's first partition from its start, without a session.
+func fetchRequest(id [16]byte) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.MinBytes, req.MaxBytes, req.SessionEpoch = 13, 1, 10<<20, -1
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.PartitionMaxBytes = 1 << 20
+	ft := kmsg.NewFetchRequestTopic()
+	ft.TopicID, ft.Partitions = id, append(ft.Partitions, p)
+	req.Topics = append(req.Topics, ft)
+	return req
+}
+
 // One Produce and one Fetch through the whole node allocate as much for 10,000 records as for 10.
 func TestAllocationsDoNotGrowWithRecords(t *testing.T) {
 	cluster := klammtest.Start(t)
@@ -202,14 +245,7 @@ func TestAllocationsDoNotGrowWithRecords(t *testing.T) {
 		id := createTopic(t, cluster, name)
 		c := dial(t, cluster)
 		send := frame(produceRequest(name, id, 1, batch(records)), 1)
-		get := kmsg.NewPtrFetchRequest()
-		get.Version, get.MaxWaitMillis, get.MinBytes, get.MaxBytes, get.SessionEpoch = 13, 0, 1, 10<<20, -1
-		fp := kmsg.NewFetchRequestTopicPartition()
-		fp.PartitionMaxBytes = 1 << 20
-		ft := kmsg.NewFetchRequestTopic()
-		ft.Topic, ft.TopicID, ft.Partitions = name, id, append(ft.Partitions, fp)
-		get.Topics = append(get.Topics, ft)
-		ask := frame(get, 2)
+		ask := frame(fetchRequest(id), 2)
 		answer := make([]byte, 4<<20)
 		round := func(request []byte) {
 			if _, err := c.Write(request); err != nil {

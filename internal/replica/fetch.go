@@ -114,9 +114,12 @@ func (f *waitingFetch) step(last bool) outcome {
 // Wake implements fetch.Waiter.
 func (f *waitingFetch) Wake() { f.set.tasks.Go(func() { f.run(false) }) }
 
+// resumeMax bounds the parts of a fetch that looks on somebody else's goroutine: each look at 10,000 takes milliseconds.
+const resumeMax = 64
+
 // Resume implements fetch.Waiter. News that come ever anew shall not keep the caller.
 func (f *waitingFetch) Resume() {
-	if f.step(false) == again {
+	if f.session.Len() > resumeMax || f.step(false) == again {
 		f.Wake()
 	}
 }

@@ -2,6 +2,9 @@ package replica
 
 import (
 	"fmt"
+	"os"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/klamm-io/klamm/internal/record"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
+	"github.com/klamm-io/klamm/internal/vfs"
 )
 
 // bubble runs a test over a broker in virtual time.
@@ -159,6 +163,92 @@ func TestNewsOfOneRequest(t *testing.T) {
 			t.Fatal("the same news twice")
 		}
 	})
+}
+
+// News that are not told yet, because their request still works at another partition, hold no fetch: other news answer it, and its time
+// limit does.
+func TestNewsThatAreNotTold(t *testing.T) {
+	bubble(t, func(t *testing.T, b *broker) {
+		b.topic("t", 1, 2)
+		c := b.client(FetchOptions{MinBytes: 1, Wait: time.Second})
+		var news News
+		write := func() {
+			if _, err := b.partition("t", 0).Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.fetch(at("t", 0, 0), at("t", 1, 0))
+		time.Sleep(time.Second) // its answer tells of the partitions; the next ones only of what changes
+		synctest.Wait()
+		want(t, "nothing", c.fetch(), "")
+		write()
+		b.produce("t", 1, batch(1, 10))
+		synctest.Wait()
+		want(t, "the other partition's", c.last(), "t-1 hw 1 [0,1)")
+		want(t, "nothing", c.fetch(at("t", 1, 1)), "")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		want(t, "the time limit", c.last(), "nothing")
+		want(t, "nothing", c.fetch(), "")
+		news.Tell()
+		want(t, "told", c.last(), "t-0 hw 1 [0,1)")
+	})
+}
+
+// watched is a file system that tells what is read.
+type watched struct {
+	vfs.FS
+	read func(name string)
+}
+
+func (w *watched) OpenFile(name string, flag int, perm os.FileMode) (vfs.File, error) {
+	f, err := w.FS.OpenFile(name, flag, perm)
+	return watchedFile{f, w}, err
+}
+
+type watchedFile struct {
+	vfs.File
+	of *watched
+}
+
+func (f watchedFile) ReadAt(b []byte, at int64) (int, error) {
+	if f.of.read != nil {
+		f.of.read(f.Name())
+	}
+	return f.File.ReadAt(b, at)
+}
+
+// A fetch that looks on the goroutine of a request, and has more news meanwhile, goes on beside it. So does one of many partitions.
+func TestResumedFetchGoesOnBeside(t *testing.T) {
+	for _, partitions := range []int32{2, resumeMax + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			disk := &watched{FS: vfs.NewMem(nil)}
+			b := newBrokerOn(t, disk, "/d")
+			defer b.close()
+			b.topic("t", 1, int(partitions))
+			c := b.client(FetchOptions{MinBytes: 150, Wait: time.Minute})
+			var wanted []fetch.Wanted
+			for p := range partitions {
+				wanted = append(wanted, at("t", p, 0))
+			}
+			want(t, "nothing", c.fetch(wanted...), "")
+			var news News
+			if _, err := b.partition("t", 0).Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
+				t.Fatal(err)
+			}
+			meanwhile := sync.OnceFunc(func() { b.produce("t", 1, batch(1, 10)) })
+			disk.read = func(name string) {
+				if strings.Contains(name, "/t-0/") {
+					meanwhile()
+				}
+			}
+			news.Tell()
+			synctest.Wait()
+			if got := c.last(); !strings.HasPrefix(got, "t-0 hw 1 [0,1) | t-1 hw 1 [0,1)") {
+				t.Errorf("%d partitions: %s", partitions, got)
+			}
+		})
+	}
 }
 
 // DETAILS 22: more would not come from the segment that the fetch reads.

@@ -130,7 +130,7 @@ func (p *Partition) followed(replica int32, offset int64) {
 	epoch := p.leader.Assignment().LeaderEpoch
 	p.mu.Unlock()
 	if rose && p.raise(epoch, hw) {
-		p.changed(nil)
+		p.changed()
 	}
 }
 

@@ -100,7 +100,7 @@ func (p *Partition) DeleteRecords(offset int64, now time.Time) (lowWatermark int
 	if err := log.DeleteRecords(offset, now); err != nil {
 		return -1, p.settled(err)
 	}
-	p.changed(nil)
+	p.changed()
 	return log.View().LogStart, nil
 }
 
@@ -108,7 +108,7 @@ func (p *Partition) DeleteRecords(offset int64, now time.Time) (lowWatermark int
 // not pass through here. DETAILS 20.
 func (s *Set) LogStartMoved(l *storage.Log) {
 	if p, err := s.Identified(l.TopicID(), l.Partition()); err == nil {
-		p.changed(nil)
+		p.changed()
 	}
 }
 

@@ -191,7 +191,7 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 			p.mu.Unlock()
 			p.role.Store(r)
 			p.raise(r.Epoch, hw)
-			p.changed(nil)
+			p.changed()
 			return nil
 		}
 		p.mu.Lock()
@@ -200,7 +200,7 @@ func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) err
 		p.mu.Unlock()
 		p.role.Store(r)
 		p.raise(r.Epoch, hw)
-		p.changed(nil)
+		p.changed()
 		return nil
 	}
 	p.role.Store(r)
@@ -234,7 +234,7 @@ func (p *Partition) resign(why error) {
 	for _, w := range waiting {
 		w.done(why)
 	}
-	p.changed(nil)
+	p.changed()
 }
 
 // setMinISR takes in a live change of min.insync.replicas.
@@ -251,7 +251,7 @@ func (p *Partition) setMinISR(n int) {
 	r.EnoughInSync = enough
 	p.role.Store(&r)
 	if p.raise(r.Epoch, hw) {
-		p.changed(nil)
+		p.changed()
 	}
 }
 
@@ -264,8 +264,13 @@ func (p *Partition) appended(epoch int32, logEnd int64, news *News) {
 	}
 	hw, rose := p.leader.Appended(logEnd)
 	p.mu.Unlock()
-	if rose && p.raise(epoch, hw) {
-		p.changed(news)
+	if !rose || !p.raise(epoch, hw) {
+		return
+	}
+	if news == nil {
+		p.changed()
+	} else if w := p.watchers.Load(); w != nil && len(*w) > 0 { // who comes later looks for itself
+		news.of = append(news.of, p)
 	}
 }
 
@@ -379,33 +384,44 @@ func (p *Partition) unwatch(w Watcher) {
 	p.watchers.Store(&next)
 }
 
-// changed tells those who watch; the fetches among them look at once, or when the news are told.
-func (p *Partition) changed(news *News) {
-	w := p.watchers.Load()
-	if w == nil {
-		return
-	}
-	for _, x := range *w {
-		if f := x.Changed(); f != nil && news != nil {
-			news.waiting = append(news.waiting, f)
-		} else if f != nil {
-			f.Wake()
+// changed tells those who watch; the fetches among them look at once, each on a goroutine of its own.
+func (p *Partition) changed() {
+	if w := p.watchers.Load(); w != nil {
+		for _, x := range *w {
+			if f := x.Changed(); f != nil {
+				f.Wake()
+			}
 		}
 	}
 }
 
-// News are the fetches that waited for what one request appends, to as many partitions as it does: they look when all is there.
-type News struct{ waiting []Waiter }
+// News are the partitions to which one request has appended, and of which nobody has heard yet. Whoever passes one must Tell, whatever
+// becomes of the request: until then nobody looks who waits for these partitions.
+//
+// It holds partitions and not the fetches that wait for them: those stay where their timers, other news and the end of their
+// session find them, however long the request takes.
+type News struct{ of []*Partition }
 
-// Tell lets them look. One does so here, which saves a thread from being woken and the record that time; the others do beside it.
+// Any says whether there is something to tell.
+func (n *News) Any() bool { return len(n.of) > 0 }
+
+// Tell lets those look who wait, now that all is there. One fetch does so here, which saves a thread from being woken and the record
+// that time; the others do beside it.
 func (n *News) Tell() {
-	for i := len(n.waiting) - 1; i > 0; i-- {
-		n.waiting[i].Wake()
+	var here Waiter
+	for _, p := range n.of {
+		for _, x := range *p.watchers.Load() {
+			if f := x.Changed(); here == nil {
+				here = f
+			} else if f != nil {
+				f.Wake()
+			}
+		}
 	}
-	if len(n.waiting) > 0 {
-		n.waiting[0].Resume()
+	n.of = nil
+	if here != nil {
+		here.Resume()
 	}
-	n.waiting = nil
 }
 
 // OnHighWatermark calls f, which must not block, after each rise of the high watermark. Calls may overtake each other.

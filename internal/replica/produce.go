@@ -15,7 +15,7 @@ type ProduceOptions struct {
 	Version int16 // of the request: zstd only from 7 on
 	Now     time.Time
 	Guard   Guard // of StartVerification, for a batch that begins a transaction here
-	News    *News // gets the fetches that wait for the batch, for the caller to tell; nil: they look at once
+	News    *News // gets the partition, for the caller to Tell; nil: who waits for it looks at once
 }
 
 // Produce validates one batch of a client and appends it. The batch's header is changed in place (offset, epoch, and

@@ -186,7 +186,7 @@ func (s *Set) place(t *metadata.Topic, index int32, now time.Time) error {
 		return fmt.Errorf("replica %s-%d: %w", t.Name, index, err)
 	}
 	if before != nil && before != p {
-		before.changed(nil) // who watches it finds the other one
+		before.changed() // who watches it finds the other one
 	}
 	return nil
 }

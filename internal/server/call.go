@@ -36,6 +36,7 @@ type Call struct {
 
 	frame   atomic.Pointer[frame] // of Produce, until it returns to its pool
 	bytes   atomic.Int64          // charged to the budget of frames
+	then    func()                // the reader's own
 	decoded atomic.Int64          // charged to the budget of decoded requests
 
 	// Guarded by Conn.mu.
@@ -65,6 +66,10 @@ func (c *Call) NoReply() { c.finish(silent, nil, nil) }
 
 // Close ends the connection once the answers before this call have been sent.
 func (c *Call) Close(reason error) { c.finish(closing, nil, reason) }
+
+// Then has f run once Serve has returned or panicked, on its goroutine, before the answers that are ready are sent. A panic of f is
+// not taken for one of the handler. Only Serve calls it.
+func (c *Call) Then(f func()) { c.then = f }
 
 // Release tells that neither Request nor Body is needed any more: a Produce frame returns to its pool, and the node's
 // budgets get their bytes back. Answering does it too; a call that parks for long should not wait for that.

@@ -265,6 +265,9 @@ func (c *Conn) next() error {
 	c.queue = append(c.queue, call)
 	c.mu.Unlock()
 	outcome, err := c.serve(call)
+	if call.then != nil {
+		call.then()
+	}
 	if err != nil {
 		c.Close(err)
 		return err

@@ -34,10 +34,13 @@ func TestHandlerPanics(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log said
 				p := &parker{}
+				then := make(chan struct{})
 				w := mem(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(c *Call) Outcome {
 					switch {
 					case text(c) != "boom":
 						return echo(c)
+					case before == "nothing":
+						c.Then(func() { close(then) })
 					case before == "answered":
 						c.Reply(answer(c, "an answer"))
 					case before == "parked":
@@ -53,6 +56,9 @@ func TestHandlerPanics(t *testing.T) {
 				a.want(1, "a")
 				a.send(heartbeat(2, "boom"))
 				a.wantClosed()
+				if before == "nothing" {
+					<-then // what was to follow the call did
+				}
 				if before == "parked" {
 					p.take(t, 0).Reply(answer(p.take(t, 0), "too late"))
 				}

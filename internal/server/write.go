@@ -29,7 +29,8 @@ var chunks = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
 type sender struct {
 	conn    *Conn
 	run     []wire.Response
-	part    int   // of run[0], the next to load
+	first   int   // of run, the next to send
+	part    int   // of that one, the next to load
 	offset  int64 // in that part
 	pending []byte
 	more    bool      // something follows pending for certain
@@ -52,7 +53,7 @@ func (s *sender) send(block bool) error {
 			s.direct.Offset += n
 			s.direct.Length -= n
 			if err == errNoSendfile {
-				s.offset = s.run[0][s.part].File.Length - s.direct.Length // the rest is read
+				s.offset = s.run[s.first][s.part].File.Length - s.direct.Length // the rest is read
 				s.conn.noSendfile, s.direct = true, vfs.Range{}
 				break
 			}
@@ -74,12 +75,12 @@ func (s *sender) send(block bool) error {
 // chunk of it where the system cannot send it, or small parts together.
 func (s *sender) load() (bool, error) {
 	gathered := 0
-	for len(s.run) > 0 {
-		r := s.run[0]
+	for s.first < len(s.run) {
+		r := s.run[s.first]
 		if s.part == len(r) {
 			r.Release()
-			s.run[0] = nil
-			s.run, s.part = s.run[1:], 0
+			s.run[s.first] = nil
+			s.first, s.part = s.first+1, 0
 			continue
 		}
 		p := &r[s.part]
@@ -126,7 +127,7 @@ func (s *sender) gathered(n int, more bool) bool {
 }
 
 // last tells whether nothing follows the part to load, so that gathering would be in vain.
-func (s *sender) last() bool { return len(s.run) == 1 && s.part == len(s.run[0])-1 }
+func (s *sender) last() bool { return s.first == len(s.run)-1 && s.part == len(s.run[s.first])-1 }
 
 // readRange reads the next bytes of a range: as many as fit behind those gathered already.
 func (s *sender) readRange(r vfs.Range, gathered int) (int, error) {
@@ -162,7 +163,7 @@ func (s *sender) end() {
 		r.Release()
 		s.run[i] = nil
 	}
-	s.run, s.part, s.offset, s.pending, s.direct = s.run[:0], 0, 0, nil, vfs.Range{}
+	s.run, s.first, s.part, s.offset, s.pending, s.direct = s.run[:0], 0, 0, 0, nil, vfs.Range{}
 	if s.chunk != nil {
 		chunks.Put(s.chunk)
 		s.chunk = nil
