@@ -16,8 +16,9 @@ import (
 
 // Create makes a log in a directory; its partition.metadata is durable when it returns. Where Move has asked for a directory
 // before there was a log, it is that one. A zero, reserved or unknown directory id means the one with the fewest logs among
-// those that are not cordoned; all, if all are. Several may be made at once, but none twice. But while a directory is offline an unknown id may be its, and the log be there:
-// then nothing is created, and the error is ErrOffline. A log that is there already is given as it is.
+// those that are not cordoned; all, if all are. But while a directory is offline an unknown id may be its, and the log be there: then
+// nothing is created, and the error is ErrOffline. A log that is there already is given as it is. Several may be made at once, but
+// none twice.
 //
 // Where the disk is full or too many files are open, what was begun is taken back, at once or later, and OnRetry will be called. A
 // log that could not be opened at the start for such a reason is opened now.
@@ -97,16 +98,21 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 		}
 	}
 	d.sayRecovery(o.Dir, rec)
-	d.mu.Lock()
-	delete(d.preferred, p)
-	d.mu.Unlock()
-	d.add(&entry{log: log, name: p, key: key{id, index}, dir: dir})
-	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
-	cfg := d.topicConfig(topic)
-	log.SetConfig(cfg)
-	d.expiry.apply(log)
-	d.flushAgeSet(cfg.FlushAge)
+	d.serve(&entry{log: log, name: p, key: key{id, index}, dir: dir})
 	return log, nil
+}
+
+// serve takes in a log that Create has made or opened.
+func (d *Dirs) serve(e *entry) {
+	d.add(e)
+	d.mu.Lock()
+	delete(d.preferred, e.name)
+	d.mu.Unlock()
+	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
+	cfg := d.topicConfig(e.name.topic)
+	e.log.SetConfig(cfg)
+	d.expiry.apply(e.log)
+	d.flushAgeSet(cfg.FlushAge)
 }
 
 // place chooses the directory of a new log, and keeps the place until placed is called. If the log is there and is to be opened

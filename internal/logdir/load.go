@@ -21,7 +21,8 @@ import (
 var ignored = map[string]bool{"lost+found": true, "remote-log-index-cache": true}
 
 // Load opens every log, in parallel. A log that cannot be opened is logged and left where it is: Info shows it, Log does
-// not have it, Create of it fails, or opens it if only room or open files were wanting. The error is that of a directory that cannot be listed, or of ctx.
+// not have it, Create of it fails, or opens it if only room or open files were wanting. The error is that of a directory that cannot
+// be listed, or of ctx.
 func (d *Dirs) Load(ctx context.Context) error {
 	d.changes.Lock()
 	defer d.changes.Unlock()

@@ -69,15 +69,10 @@ func (d *Dirs) reload(b *broken, id schema.UUID) (*storage.Log, error) {
 		err := &storage.InconsistentTopicID{Dir: o.Dir, Have: have, Want: id}
 		return nil, d.stays(b, have, errors.Join(err, log.Close(false)), false)
 	}
-	d.add(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir})
+	d.serve(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir})
 	d.mu.Lock() // only now, or a checkpoint would lose its lines
 	delete(b.dir.broken, b.name)
-	delete(d.preferred, b.name)
 	d.mu.Unlock()
-	cfg := d.topicConfig(b.name.topic)
-	log.SetConfig(cfg)
-	d.expiry.apply(log)
-	d.flushAgeSet(cfg.FlushAge)
 	if rec.SegmentsDeleted > 0 {
 		d.purgeLater(log, d.c.Now())
 	}

@@ -88,6 +88,7 @@ const (
 	parked                  // it waits, and belongs to whoever takes it out of the session
 )
 
+// step looks once.
 func (f *waitingFetch) step(last bool) outcome {
 	enough := f.look()
 	if enough || last || f.expired.Load() || f.session.Ended() {

@@ -170,23 +170,19 @@ func TestNewsOfOneRequest(t *testing.T) {
 func TestNewsThatAreNotTold(t *testing.T) {
 	bubble(t, func(t *testing.T, b *broker) {
 		b.topic("t", 1, 2)
-		c := b.client(FetchOptions{MinBytes: 1, Wait: time.Second})
-		var news News
-		write := func() {
-			if _, err := b.partition("t", 0).Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		c.fetch(at("t", 0, 0), at("t", 1, 0))
-		time.Sleep(time.Second) // its answer tells of the partitions; the next ones only of what changes
-		synctest.Wait()
+		c := b.client(FetchOptions{MinBytes: 1})
+		want(t, "at first both", c.fetch(at("t", 0, 0), at("t", 1, 0)), "t-0 hw 0 | t-1 hw 0")
+		c.o.Wait = time.Second
 		want(t, "nothing", c.fetch(), "")
-		write()
+		var news News
+		if _, err := b.partition("t", 0).Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
+			t.Fatal(err)
+		}
 		b.produce("t", 1, batch(1, 10))
 		synctest.Wait()
 		want(t, "the other partition's", c.last(), "t-1 hw 1 [0,1)")
 		want(t, "nothing", c.fetch(at("t", 1, 1)), "")
-		time.Sleep(time.Second)
+		time.Sleep(c.o.Wait) // in virtual time
 		synctest.Wait()
 		want(t, "the time limit", c.last(), "nothing")
 		want(t, "nothing", c.fetch(), "")
@@ -218,7 +214,8 @@ func (f watchedFile) ReadAt(b []byte, at int64) (int, error) {
 	return f.File.ReadAt(b, at)
 }
 
-// A fetch that looks on the goroutine of a request, and has more news meanwhile, goes on beside it. So does one of many partitions.
+// A fetch that looks on the goroutine of a request, and has more news meanwhile, goes on beside it. One of many partitions does not
+// look there at all: the request is over before it has read.
 func TestResumedFetchGoesOnBeside(t *testing.T) {
 	for _, partitions := range []int32{2, resumeMax + 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -236,13 +233,20 @@ func TestResumedFetchGoesOnBeside(t *testing.T) {
 			if _, err := b.partition("t", 0).Produce(batch(1, 10), ProduceOptions{Acks: 1, Version: 9, Now: time.Now(), News: &news}); err != nil {
 				t.Fatal(err)
 			}
-			meanwhile := sync.OnceFunc(func() { b.produce("t", 1, batch(1, 10)) })
+			over := make(chan struct{})
+			meanwhile := sync.OnceFunc(func() {
+				if partitions > resumeMax {
+					<-over
+				}
+				b.produce("t", 1, batch(1, 10))
+			})
 			disk.read = func(name string) {
 				if strings.Contains(name, "/t-0/") {
 					meanwhile()
 				}
 			}
 			news.Tell()
+			close(over)
 			synctest.Wait()
 			if got := c.last(); !strings.HasPrefix(got, "t-0 hw 1 [0,1) | t-1 hw 1 [0,1)") {
 				t.Errorf("%d partitions: %s", partitions, got)

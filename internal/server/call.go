@@ -36,8 +36,8 @@ type Call struct {
 
 	frame   atomic.Pointer[frame] // of Produce, until it returns to its pool
 	bytes   atomic.Int64          // charged to the budget of frames
-	then    func()                // the reader's own
 	decoded atomic.Int64          // charged to the budget of decoded requests
+	then    func()                // the reader's own
 
 	// Guarded by Conn.mu.
 	state   callState
