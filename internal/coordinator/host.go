@@ -169,6 +169,18 @@ func (h *Host) Resigned(partition, epoch int32) {
 	}
 }
 
+// Readable says that a partition's log may be readable that was not: a shard that waits to load it again does so now.
+func (h *Host) Readable(partition int32) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if s := h.shards[partition]; s != nil {
+		select {
+		case s.again <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Submit gives a command to the partition's shard. It never blocks. reply is called once, with what the machine
 // answers or with its refusal: at once, or on the shard's goroutine, which it must not block. A command without reply
 // is kept also where the mailbox is full or the shard is loading; it is for what the node itself has to say.

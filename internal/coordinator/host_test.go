@@ -288,6 +288,30 @@ func TestLoading(t *testing.T) {
 	})
 }
 
+// A log that could not be read is read when somebody says that it can be, or when a pause is over that grows.
+func TestReadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		defer f.close()
+		f.elect(0, 1)
+		f.want(f.submit(putAll{[]put{{"a", "1"}}}), "ok")
+		f.log.set(func(l *memLog) { l.readFail = errors.New("being recovered") })
+		f.elect(0, 2)
+		f.h.Readable(0) // it is not
+		f.h.Readable(1) // nobody's
+		synctest.Wait()
+		f.want(f.submit(getAll{}), ErrLoading)
+		time.Sleep(1500 * time.Millisecond) // the next try is 500 ms away, the one after that more than 2 s
+		f.log.set(func(l *memLog) { l.readFail = nil })
+		f.want(f.submit(getAll{}), ErrLoading)
+		f.h.Readable(0)
+		synctest.Wait()
+		f.want(f.submit(getAll{}), "map[a:1]")
+		f.h.Readable(0) // does no harm
+		f.want(f.submit(getAll{}), "map[a:1]")
+	})
+}
+
 // TestLoadFrom starts in the middle of a batch, as after DeleteRecords.
 func TestLoadFrom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -54,7 +54,7 @@ func (s *shard) run() {
 
 // loadUntilDone loads the log, again and again while it cannot be read. False says that the shard will not work.
 func (s *shard) loadUntilDone() bool {
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+	for pause := time.Second; ; pause = min(max(2*pause, time.Second), 30*time.Second) {
 		select {
 		case s.h.loads <- struct{}{}:
 		case <-s.stopping:
@@ -76,6 +76,9 @@ func (s *shard) loadUntilDone() bool {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
+		case <-s.again:
+			timer.Stop()
+			pause = 0
 		case <-s.stopping:
 			timer.Stop()
 			return false

@@ -31,6 +31,7 @@ type shard struct {
 	h         *Host
 	partition int32
 	epoch     int32
+	again     chan struct{} // has room for one: the log may be readable now
 	wake      chan struct{} // has room for one: there is something in the mailbox, or the high watermark moved
 	stopping  chan struct{} // closed by stop
 	done      chan struct{} // closed when the goroutine has ended
@@ -90,7 +91,7 @@ type effect struct {
 func newShard(h *Host, partition, epoch int32) *shard {
 	s := &shard{
 		h: h, partition: partition, epoch: epoch,
-		wake: make(chan struct{}, 1), stopping: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), again: make(chan struct{}, 1), stopping: make(chan struct{}), done: make(chan struct{}),
 		waiting: map[machine.Token]item{},
 		rand:    rand.New(rand.NewPCG(h.c.Seed, uint64(partition)<<32|uint64(uint32(epoch)))),
 	}

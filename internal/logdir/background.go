@@ -100,6 +100,13 @@ func (d *Dirs) checkpointAll(k int) {
 		if d.offline(dir) != nil {
 			continue
 		}
+		d.checkpointHere(dir, k)
+	}
+}
+
+// checkpointHere writes files of a directory, or finds out that its disk has failed.
+func (d *Dirs) checkpointHere(dir *directory, kinds ...int) {
+	for _, k := range kinds {
 		if err := d.checkpoint(dir, k); err != nil {
 			d.diskFailed(dir, fmt.Errorf("%s: %w", dir.checkpoints[k].path, err))
 		}

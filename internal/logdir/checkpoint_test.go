@@ -266,6 +266,37 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// Recovery that cuts off what counted as durable takes the recovery point back at once, as Truncated does.
+func TestRecoveryPointFalls(t *testing.T) {
+	for _, behind := range []bool{false, true} {
+		r := newRig(t, "/a").open()
+		l := r.create("t")
+		r.append(l, 10)
+		if err := l.Flush(10); err != nil {
+			t.Fatal(err)
+		}
+		r.d.checkpointAll(recoveryPoints)
+		r.kill()
+		name := "/a/t-0/00000000000000000000.log"
+		b, err := vfs.ReadWhole(r.mem, name, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-1] ^= 1 // of the last record
+		if err := vfs.Replace(r.mem, name, b); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.opened(map[bool]int64{false: 1 << 20}[behind]); err != nil {
+			t.Fatal(err)
+		}
+		r.want("waiting", len(r.d.dirs[0].pending), map[bool]int{true: 1}[behind])
+		r.recoverAll()
+		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(9))
+		r.want("recovery points", r.file("/a", checkpointFiles[recoveryPoints]), "0\n1\nt 0 9\n")
+		r.close(1)
+	}
+}
+
 // many is a directory with so many logs, and what all checkpoints say written.
 func many(t testing.TB, n int) *rig {
 	var dirs []string

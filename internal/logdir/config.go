@@ -24,7 +24,7 @@ type Config struct {
 	Intervals       Intervals
 	Cleaner         CleanerConfig
 	OpenFiles       int // of logs, that are kept open at once; those in use may be more. 0: no bound
-	RecoveryThreads int // num.recovery.threads.per.data.dir: for loading and closing; 0: 2
+	RecoveryThreads int // num.recovery.threads.per.data.dir: for loading, recovery and closing; 0: 2
 
 	ProducerIDExpiry      time.Duration // producer.id.expiration.ms; 0: one day
 	MaxTransactionTimeout time.Duration // transaction.max.timeout.ms; 0: 15 minutes
@@ -39,6 +39,9 @@ type Config struct {
 	// OnRetry hears, from the goroutine of the work behind the scenes, that a log that Create could not make for want of room or of open
 	// files may be tried again. It comes every HighWatermark interval as long as Create fails like that. It must not call Close.
 	OnRetry func()
+	// OnRecovered hears, from a goroutine of the work behind the scenes, that a log is served for which Create gave ErrRecovering, or would
+	// have. It must not call Close.
+	OnRecovered func(l *storage.Log)
 	// OnOffline hears, once a directory, that its disk failed after Open. Its logs may still take appends until Abandon. It is
 	// called from a goroutine of this package or of a caller, who may be changing the logs: it may ask, but must not call what
 	// changes them.

@@ -60,8 +60,15 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	}
 	defer d.placed(dir, p)
 	if b != nil {
-		if log, err := d.reload(b, id); log != nil || err != nil {
-			return log, err
+		switch log, err := d.reload(b, id, atMost(d.atLoad)); {
+		case errors.Is(err, ErrRecovering):
+			d.startRecoveries(dir)
+			return nil, err
+		case log != nil:
+			d.c.Logger.Info("a log that could not be opened at the start is served", "log", log.Dir())
+			return log, nil
+		case err != nil:
+			return nil, err
 		}
 	}
 	if err := d.removeLeftover(p); err != nil {
@@ -98,14 +105,27 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 		}
 	}
 	d.sayRecovery(o.Dir, rec)
-	d.serve(&entry{log: log, name: p, key: key{id, index}, dir: dir})
+	if err := d.serve(&entry{log: log, name: p, key: key{id, index}, dir: dir}, nil); err != nil {
+		return nil, errors.Join(err, log.Close(false))
+	}
 	return log, nil
 }
 
-// serve takes in a log that Create has made or opened.
-func (d *Dirs) serve(e *entry) {
-	d.add(e)
+// serve takes in a log that was made, or opened in the place of b. The error is ErrOffline, or errStopped if the log is to go.
+func (d *Dirs) serve(e *entry, b *broken) error {
 	d.mu.Lock()
+	switch {
+	case b != nil && e.dir.failed != nil: // and Abandon may have been
+		d.mu.Unlock()
+		return fmt.Errorf("%w: %w", ErrOffline, e.dir.failed)
+	case b != nil && b.recovery != nil && b.recovery.halted.Load():
+		d.mu.Unlock()
+		return errStopped
+	}
+	d.put(e)
+	if b != nil { // at once, or a checkpoint would lose its lines
+		delete(b.dir.broken, b.name)
+	}
 	delete(d.preferred, e.name)
 	d.mu.Unlock()
 	// The configuration may have changed while the log was not yet among those that SetTopicConfig reaches.
@@ -113,6 +133,7 @@ func (d *Dirs) serve(e *entry) {
 	e.log.SetConfig(cfg)
 	d.expiry.apply(e.log)
 	d.flushAgeSet(cfg.FlushAge)
+	return nil
 }
 
 // place chooses the directory of a new log, and keeps the place until placed is called. If the log is there and is to be opened
@@ -210,6 +231,14 @@ func (d *Dirs) Delete(id schema.UUID, index int32) error {
 		b = d.brokenByID(id, index)
 	}
 	d.mu.RUnlock()
+	if b != nil {
+		e = d.haltRecovery(b)
+	}
+	if e == nil && b != nil {
+		if err := d.offline(b.dir); err != nil { // the next start finds it
+			return fmt.Errorf("delete log %s: %w: %w", b.name, ErrOffline, err)
+		}
+	}
 	if e == nil && b == nil {
 		return fmt.Errorf("delete log %s, partition %d: %w", id, index, ErrUnknownLog)
 	}
@@ -305,6 +334,9 @@ func (d *Dirs) Strays(keep func(topic string, id schema.UUID, partition int32) b
 		d.mu.RUnlock()
 		if m != nil {
 			err = errors.Join(err, d.cancelMove(m))
+		}
+		if s.broken != nil {
+			s.entry = d.haltRecovery(s.broken)
 		}
 		path, e := d.retire(s.entry, s.broken, suffixStray)
 		if e == nil {

@@ -65,7 +65,7 @@ func (d *Dirs) Load(ctx context.Context) error {
 	each(len(d.dirs), len(d.dirs), func(i int) {
 		each(len(found[i]), d.threads.get(), func(j int) {
 			if ctx.Err() == nil {
-				d.loadLog(d.dirs[i], found[i][j])
+				d.loadLog(d.dirs[i], found[i][j], atMost(d.atLoad))
 				p.done()
 			}
 		})
@@ -73,14 +73,21 @@ func (d *Dirs) Load(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("loading logs: %w", err)
 	}
+	d.recoverFirst(futures)
 	d.resolveTwice()
 	d.hideStale()
 	d.resume(futures)
 	for _, dir := range d.dirs {
 		dir.loaded = [checkpointKinds]offsets{} // every log knows its own now
+		if dir.shortened {                      // as after Truncated
+			d.checkpointHere(dir, recoveryPoints, cleanedOffsets)
+		}
 	}
 	d.phase = loaded
 	d.c.Logger.Info("loaded all logs", "logs", total, "took", d.c.Now().Sub(begun).Round(time.Millisecond))
+	if logs, due := d.recoveries.waiting(); logs > 0 {
+		d.c.Logger.Info(fmt.Sprintf("%d logs are offline until %s of them are recovered; the others are served", logs, mebibytes(due)))
+	}
 	return nil
 }
 
@@ -144,13 +151,20 @@ func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]partition, error)
 	return out, nil
 }
 
-// loadLog opens one log.
-func (d *Dirs) loadLog(dir *directory, p partition) {
+// loadLog opens one log, or has it recovered if reading ends that.
+func (d *Dirs) loadLog(dir *directory, p partition, reading func(int) error) {
 	o := d.options(dir, p)
-	o.Clean = dir.clean
+	o.Clean, o.Reading = dir.clean, reading
 	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned =
 		dir.loaded[recoveryPoints][p], dir.loaded[startOffsets][p], dir.loaded[highWatermarks][p], dir.loaded[cleanedOffsets][p]
 	log, rec, err := storage.Open(o)
+	if errors.Is(err, errMuch) {
+		b := d.keepPlace(dir, p, ErrRecovering)
+		d.mu.Lock()
+		d.postpone(b, rec.BytesDue)
+		d.mu.Unlock()
+		return
+	}
 	if err != nil {
 		d.loadFailed(dir, p, err).again = vfs.Exhausted(err)
 		return
@@ -169,6 +183,11 @@ func (d *Dirs) loadLog(dir *directory, p partition) {
 		return
 	}
 	d.flushAgeSet(o.Config.FlushAge)
+	if log.RecoveryPoint() < o.RecoveryPoint {
+		d.mu.Lock()
+		dir.shortened = true
+		d.mu.Unlock()
+	}
 	if rec.SegmentsDeleted > 0 {
 		d.purgeLater(log, d.c.Now())
 	}
@@ -275,20 +294,39 @@ func (d *Dirs) hideStale() {
 		return
 	}
 	for _, s := range d.everything() {
-		if s.entry == nil {
+		if s.entry == nil && s.broken.recovery == nil {
 			continue
 		}
 		at, known := d.assignedTo(s.id, s.name.index)
 		if !known || !UsableID(at) || d.byID[at] != nil && d.byID[at].failed == nil {
 			continue
 		}
-		d.drop(s.entry)
-		d.loadFailed(s.entry.dir, s.name, fmt.Errorf("the metadata has log %s in directory %s, which is not here: %w", s.name, at, ErrOffline))
-		s.entry.log.Close(true)
+		dir := d.takeOut(s)
+		d.loadFailed(dir, s.name, fmt.Errorf("the metadata has log %s in directory %s, which is not here: %w", s.name, at, ErrOffline))
 	}
 }
 
+// takeOut takes a log out of use, or out of recovery, and gives its directory.
+func (d *Dirs) takeOut(s found) *directory {
+	if s.entry != nil {
+		d.drop(s.entry)
+		s.entry.log.Close(true)
+		return s.entry.dir
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unqueue(s.broken)
+	return s.broken.dir
+}
+
 func (d *Dirs) loadFailed(dir *directory, p partition, err error) *broken {
+	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", dir.path, "topic", p.topic,
+		"partition", p.index, "error", err)
+	return d.keepPlace(dir, p, err)
+}
+
+// keepPlace takes note of a log that is there and not served.
+func (d *Dirs) keepPlace(dir *directory, p partition, err error) *broken {
 	b := &broken{name: p, id: readTopicID(d, filepath.Join(dir.path, p.String())), dir: dir, err: err}
 	for k := range b.lines {
 		b.lines[k].offset, b.lines[k].there = dir.loaded[k][p]
@@ -296,8 +334,6 @@ func (d *Dirs) loadFailed(dir *directory, p partition, err error) *broken {
 	d.mu.Lock()
 	dir.broken[p] = b
 	d.mu.Unlock()
-	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", dir.path, "topic", p.topic,
-		"partition", p.index, "error", err)
 	return b
 }
 

@@ -22,6 +22,7 @@ var (
 	ErrOffline      = errors.New("the log directory is offline")          // its disk failed, or it was not there at the start
 	ErrNoDirectory  = errors.New("no such log directory")                 // Move to what is not configured
 	ErrCordoned     = errors.New("the log directory is cordoned")         // Move to a directory that takes no new logs
+	ErrRecovering   = errors.New("the log is being recovered")            // what a crash left of it is read; OnRecovered hears when that is done
 	ErrNameTooLong  = errors.New("the topic's name is too long")          // Move needs a longer name for the copy
 )
 
@@ -61,6 +62,8 @@ type Dirs struct {
 	asking sync.RWMutex
 	left   bool
 
+	atLoad     int64 // readAtLoad
+	recoveries recoveries
 	background
 }
 
@@ -101,6 +104,8 @@ type broken struct {
 	// again says that it could not be opened for want of room or of open files, and nothing else is known of it: Create opens it. It
 	// is guarded by Dirs.mu, and so are id and err of such a one.
 	again bool
+	// recovery is not nil while the log is being recovered, or is to be; then err is ErrRecovering. Guarded by Dirs.mu.
+	recovery *recovery
 	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost.
 	lines [checkpointKinds]struct {
 		offset int64
@@ -111,7 +116,8 @@ type broken struct {
 func newDirs(c Config) *Dirs {
 	d := &Dirs{c: c, byPath: map[string]*directory{}, byID: map[schema.UUID]*directory{}, logs: map[key]*entry{},
 		topics: map[string]map[*entry]struct{}{}, doubled: map[key][]*entry{}, moves: map[key]*move{},
-		preferred: map[partition]string{}, leftovers: map[partition][]string{}, cordoned: map[string]bool{}}
+		preferred: map[partition]string{}, leftovers: map[partition][]string{}, cordoned: map[string]bool{},
+		atLoad: readAtLoad}
 	d.background.init(c)
 	return d
 }
@@ -187,6 +193,12 @@ func (d *Dirs) add(e *entry) (other *entry) {
 	if other := d.logs[e.key]; other != nil {
 		return other
 	}
+	d.put(e)
+	return nil
+}
+
+// put takes a log into the maps. mu is held.
+func (d *Dirs) put(e *entry) {
 	d.logs[e.key] = e
 	e.dir.logs[e.name] = e
 	t := d.topics[e.name.topic]
@@ -195,7 +207,6 @@ func (d *Dirs) add(e *entry) (other *entry) {
 		d.topics[e.name.topic] = t
 	}
 	t[e] = struct{}{}
-	return nil
 }
 
 // drop takes a log out of the maps.
@@ -250,8 +261,8 @@ func (d *Dirs) SetTopicConfig(topic string, c storage.Config) {
 	d.flushAgeSet(c.FlushAge)
 }
 
-// recoveryThreads is num.recovery.threads.per.data.dir, which changes live.
+// threads is num.recovery.threads.per.data.dir, which changes live.
 type threads struct{ n atomic.Int32 }
 
-// SetRecoveryThreads changes num.recovery.threads.per.data.dir, for the next Load or Close.
+// SetRecoveryThreads changes num.recovery.threads.per.data.dir, for what begins after that.
 func (d *Dirs) SetRecoveryThreads(n int) { d.threads.n.Store(int32(max(n, 1))) }

@@ -1,7 +1,6 @@
 package logdir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -556,13 +555,10 @@ func (l *life) die(seed int) {
 	if power {
 		l.mem.Crash(l.rng)
 	}
-	var err error
-	if l.d, err = Open(l.c); err == nil {
-		err = l.d.Load(context.Background())
-	}
-	if err != nil {
+	if err := l.opened(l.rng.Int64N(3000)); err != nil {
 		l.t.Fatalf("seed %d: %v", seed, err)
 	}
+	l.recoverAll()
 	log := l.d.Log(topic("t"), 0)
 	if log == nil {
 		l.t.Fatalf("seed %d: the log is gone\n%s\n%s", seed, l.said.String(), strings.Join(append(append(l.list("/a"), l.list("/b")...), l.list("/c")...), " "))

@@ -38,14 +38,22 @@ func (d *Dirs) unopened(p partition, id, dirID schema.UUID) (*broken, error) {
 }
 
 // reload opens a log that could not be opened when the node started. Nobody else does: its place is kept. If its creation was not
-// completed then, it is taken away, and nil.
-func (d *Dirs) reload(b *broken, id schema.UUID) (*storage.Log, error) {
+// completed then, it is taken away, and nil. The error is errStopped if reading said so, ErrRecovering after errMuch.
+func (d *Dirs) reload(b *broken, id schema.UUID, reading func(int) error) (*storage.Log, error) {
 	o := d.options(b.dir, b.name)
-	o.Clean = b.dir.clean
+	o.Clean, o.Reading = b.dir.clean, reading
 	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned = b.lines[recoveryPoints].offset, b.lines[startOffsets].offset,
 		b.lines[highWatermarks].offset, b.lines[cleanedOffsets].offset
 	log, rec, err := storage.Open(o)
-	if err != nil {
+	switch {
+	case errors.Is(err, errStopped):
+		return nil, err
+	case errors.Is(err, errMuch):
+		d.mu.Lock()
+		d.postpone(b, rec.BytesDue)
+		d.mu.Unlock()
+		return nil, fmt.Errorf("log %s is offline: %w", b.name, ErrRecovering)
+	case err != nil:
 		if fault(err) {
 			d.diskFailed(b.dir, err)
 		}
@@ -53,7 +61,6 @@ func (d *Dirs) reload(b *broken, id schema.UUID) (*storage.Log, error) {
 	}
 	d.sayRecovery(o.Dir, rec)
 	switch have := log.TopicID(); have {
-	case id:
 	case schema.ZeroUUID:
 		if log.Size() == 0 && log.View().LogEnd == 0 {
 			if err := log.Remove(); err != nil {
@@ -65,25 +72,31 @@ func (d *Dirs) reload(b *broken, id schema.UUID) (*storage.Log, error) {
 			return nil, nil
 		}
 		return nil, d.stays(b, have, errors.Join(fmt.Errorf("log %s has no partition.metadata that says which topic's it is", o.Dir), log.Close(false)), false)
+	case id:
 	default:
 		err := &storage.InconsistentTopicID{Dir: o.Dir, Have: have, Want: id}
 		return nil, d.stays(b, have, errors.Join(err, log.Close(false)), false)
 	}
-	d.serve(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir})
-	d.mu.Lock() // only now, or a checkpoint would lose its lines
-	delete(b.dir.broken, b.name)
-	d.mu.Unlock()
+	if err := d.serve(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir}, b); err != nil {
+		err = errors.Join(err, log.Close(false))
+		if errors.Is(err, errStopped) {
+			return nil, err
+		}
+		return nil, d.stays(b, id, err, false)
+	}
+	if log.RecoveryPoint() < o.RecoveryPoint { // as after Truncated
+		d.checkpointHere(b.dir, recoveryPoints, cleanedOffsets)
+	}
 	if rec.SegmentsDeleted > 0 {
 		d.purgeLater(log, d.c.Now())
 	}
-	d.c.Logger.Info("a log that could not be opened at the start is served", "log", o.Dir)
 	return log, nil
 }
 
 // stays notes why a log still cannot be opened, and says it if that is another reason than before.
 func (d *Dirs) stays(b *broken, id schema.UUID, err error, again bool) error {
 	d.mu.Lock()
-	b.id, b.err, b.again = id, err, again
+	b.id, b.err, b.again, b.recovery = id, err, again, nil
 	d.mu.Unlock()
 	if !again {
 		d.c.Logger.Error("a log cannot be opened and is offline", "dir", b.dir.path, "topic", b.name.topic, "partition", b.name.index, "error", err)

@@ -71,6 +71,9 @@ func (d *Dirs) Start() {
 	})
 	d.wg.Go(d.moveLogs)
 	d.startCleaners()
+	for _, dir := range d.dirs {
+		d.startRecoveries(dir)
+	}
 }
 
 // moveLogs copies logs that move, a piece of each in turn, at the permitted rate. While no log moves it sleeps.

@@ -13,6 +13,7 @@ import (
 	"github.com/klamm-io/klamm/internal/logdir"
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
 )
 
 // directoryFailed hears that a log directory's disk failed. Its replicas go offline and the controller hears of it, behind the
@@ -93,6 +94,21 @@ func (n *Node) tellPlaces(image *metadata.Image, topic *metadata.Topic, partitio
 func (n *Node) retryReplicas() {
 	n.replicas.Retry()
 	n.tellAllPlaces(n.image())
+}
+
+// logRecovered takes in a replica whose log is there now, and lets the coordinator load that it may be the log of
+// (logdir.Config.OnRecovered).
+func (n *Node) logRecovered(l *storage.Log) {
+	n.replicas.Recovered(l)
+	image := n.image()
+	t, ok := image.TopicByID(l.TopicID())
+	if !ok {
+		return
+	}
+	n.tellPlaces(image, t, []int32{l.Partition()})
+	if host := n.coordinators()[t.Name]; host != nil {
+		host.Readable(l.Partition())
+	}
 }
 
 // tellAllPlaces is tellPlaces for every replica.

@@ -239,6 +239,7 @@ func (n *Node) open(ctx context.Context) error {
 		TopicConfig:           func(topic string) storage.Config { return n.topicConfig(topic).Log },
 		OnLogStart:            func(l *storage.Log) { n.replicas.LogStartMoved(l) },
 		OnRetry:               n.retryReplicas,
+		OnRecovered:           n.logRecovered,
 		OnOffline:             n.directoryFailed, Assigned: n.assignedDirectory, Assign: n.assignDirectory, MoveBytesPerSecond: moveRate(v),
 	})
 	if err != nil {

@@ -72,9 +72,14 @@ func (n *Node) publishTopics(d *metadata.Delta, _ *metadata.Image) {
 	}
 }
 
+// coordinators are the hosts by their topics.
+func (n *Node) coordinators() map[string]*coordinator.Host {
+	return map[string]*coordinator.Host{offsetsTopic: n.groups, transactionsTopic: n.transactions, shareStateTopic: n.shares}
+}
+
 // publishCoordinators elects and resigns coordinators and lets them forget offsets of topics that are gone.
 func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
-	hosts := map[string]*coordinator.Host{offsetsTopic: n.groups, transactionsTopic: n.transactions, shareStateTopic: n.shares}
+	hosts := n.coordinators()
 	changes := d.Topics()
 	for _, id := range changes.Deleted {
 		t, ok := d.Base().TopicByID(id)

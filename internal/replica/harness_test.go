@@ -43,17 +43,23 @@ func newBrokerOn(t testing.TB, fs vfs.FS, dir string) *broker {
 	b := &broker{t: t, fs: fs, image: metadata.Empty(), config: TopicConfig{MinISR: 1, Log: storage.Config{
 		Delete: true, RetentionAge: -1, RetentionBytes: -1, KeepCodec: true,
 		TimestampBefore: 1<<63 - 1, TimestampAfter: 1<<63 - 1}}}
-	quiet := slog.New(slog.DiscardHandler)
 	if _, err := logdir.Format(fs, []string{dir}, logdir.Meta{Version: 1, ClusterID: "c", NodeID: self}, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	dirs, err := logdir.Open(logdir.Config{FS: fs, Dirs: []string{dir}, NodeID: self, Logger: quiet,
-		TopicConfig: func(string) storage.Config { return b.config.Log }})
-	if err != nil {
-		t.Fatal(err)
+	return b.open(dir)
+}
+
+// open opens the directory and makes a set that has yet to hear of its partitions.
+func (b *broker) open(dir string) *broker {
+	b.t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	dirs, err := logdir.Open(logdir.Config{FS: b.fs, Dirs: []string{dir}, NodeID: self, Logger: quiet,
+		TopicConfig: func(string) storage.Config { return b.config.Log }, OnRecovered: func(l *storage.Log) { b.set.Recovered(l) }})
+	if err == nil {
+		err = dirs.Load(context.Background())
 	}
-	if err := dirs.Load(context.Background()); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		b.t.Fatal(err)
 	}
 	b.dirs = dirs
 	b.set = New(Config{Self: self, Dirs: dirs, Codecs: record.NewCodecs(), Logger: quiet, Now: time.Now,

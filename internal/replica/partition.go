@@ -35,8 +35,9 @@ type Partition struct {
 	role atomic.Pointer[role]
 	// failed says that the log's directory failed: the replica is offline until the next start. Guarded by Set.changing.
 	failed bool
-	// wanting says that there is no log because the disk was full, or too many files were open. Guarded by Set.changing.
-	wanting bool
+	// wanting is why there is no log yet: the disk was full, too many files were open, or it is being recovered. Otherwise nil. Guarded
+	// by Set.changing.
+	wanting error
 
 	watchers atomic.Pointer[[]Watcher]     // replaced under mu, read without
 	onHW     atomic.Pointer[[]*hwListener] // replaced under mu, read without

@@ -201,31 +201,40 @@ func (s *Set) create(t *metadata.Topic, index int32, dir schema.UUID, before *Pa
 	}
 	if err != nil {
 		level := slog.LevelError
-		if errors.Is(err, logdir.ErrOffline) || before != nil { // that was said once, for the directory or for the replica
+		// That was said once: for the directory, for all that is recovered, or for the replica.
+		if errors.Is(err, logdir.ErrOffline) || errors.Is(err, logdir.ErrRecovering) || before != nil {
 			level = slog.LevelDebug
 		}
 		s.logger.Log(context.Background(), level, "a replica could not be created", "topic", t.Name, "partition", index, "error", err)
-	} else if before != nil {
+	} else if before != nil && !errors.Is(before.wanting, logdir.ErrRecovering) {
 		s.logger.Info("a replica that could not be created before is there", "topic", t.Name, "partition", index)
 	}
 	if log == nil && before != nil {
-		before.wanting = vfs.Exhausted(err)
+		before.wanting = wanting(err)
 		return before
 	}
-	p := &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s, log: log, wanting: vfs.Exhausted(err)}
+	p := &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s, log: log, wanting: wanting(err)}
 	p.role.Store(&role{Leader: -1, Epoch: -1, Offline: log == nil})
 	s.add(p)
 	return p
 }
 
+// wanting is an error of a log that may be there another time; otherwise nil.
+func wanting(err error) error {
+	if vfs.Exhausted(err) || errors.Is(err, logdir.ErrRecovering) {
+		return err
+	}
+	return nil
+}
+
 // Retry creates the replicas whose logs could not be created because a disk was full or too many files were open. The directories
-// ask for it when it may be different now (logdir.Config.OnRetry). The first one that still cannot be ends it, until the directories ask
+// ask for it when it may be different now (logdir.Config.OnRetry). The first one for which it is not ends it, until the directories ask
 // again: there may be thousands, and who calls has more to do. Metadata and Close get in between.
 func (s *Set) Retry() {
 	s.changing.Lock()
 	var wanting []*Partition
 	for _, p := range s.Partitions() { // in no order, so that no single one is in the others' way for ever
-		if p.wanting {
+		if p.wanting != nil {
 			wanting = append(wanting, p)
 		}
 	}
@@ -237,14 +246,28 @@ func (s *Set) Retry() {
 	}
 }
 
-// retry tries one of them, if it is still wanting, and says whether to go on with others.
+// Recovered takes in the log of a replica that was being recovered (logdir.Config.OnRecovered).
+func (s *Set) Recovered(l *storage.Log) {
+	s.changing.Lock() // whoever found it being recovered has noted that
+	defer s.changing.Unlock()
+	if p, err := s.Identified(l.TopicID(), l.Partition()); err == nil {
+		s.again(p)
+	}
+}
+
+// retry tries one of them, and says whether to go on with others.
 func (s *Set) retry(p *Partition) bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	return s.again(p)
+}
+
+// again creates a replica, if it is still wanting. False says that no other one can be created now. changing is held.
+func (s *Set) again(p *Partition) bool {
 	if s.closed || s.image == nil {
 		return false
 	}
-	if now, err := s.Identified(p.ID, p.Index); err != nil || now != p || !p.wanting {
+	if now, err := s.Identified(p.ID, p.Index); err != nil || now != p || p.wanting == nil {
 		return true
 	}
 	t, ok := s.image.TopicByID(p.ID)
@@ -255,7 +278,7 @@ func (s *Set) retry(p *Partition) bool {
 		s.logger.Error("a replica could not be created", "topic", t.Name, "partition", p.Index, "error", err)
 	}
 	now, err := s.Identified(p.ID, p.Index)
-	return err != nil || !now.wanting
+	return err != nil || !vfs.Exhausted(now.wanting)
 }
 
 func (s *Set) add(p *Partition) {
@@ -302,10 +325,14 @@ func (s *Set) remove(p *Partition) {
 	r.Leads, r.Deleted = false, true
 	p.role.Store(&r)
 	p.resign(ErrUnknownPartition)
-	if p.log == nil || p.failed { // what the disk has of it, the next start finds
+	if p.failed { // what the disk has of it, the next start finds
 		return
 	}
-	if err := s.dirs.Delete(p.ID, p.Index); err != nil {
+	err := s.dirs.Delete(p.ID, p.Index)
+	if p.log == nil && (errors.Is(err, logdir.ErrUnknownLog) || errors.Is(err, logdir.ErrOffline)) {
+		return
+	}
+	if err != nil {
 		s.logger.Error("a replica's log could not be removed", "topic", p.Topic, "partition", p.Index, "error", err)
 	}
 }

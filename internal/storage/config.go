@@ -94,6 +94,10 @@ type Options struct {
 	Cleaned        int64 // from cleaner-offset-checkpoint
 	Clean          bool  // the last shutdown was clean: no segment is scanned
 
+	// Reading is asked before so many bytes are read of what cannot be trusted: to check them, and to rebuild indexes and the producers'
+	// state. Its error ends Open, which leaves the log as a crash at that point would. Nil: all is read.
+	Reading func(bytes int) error
+
 	// Files bounds the open files of all logs that are opened with it; nil: there is no bound.
 	Files *Files
 
@@ -107,6 +111,7 @@ type Options struct {
 type Recovery struct {
 	SegmentsScanned int   // segments of which batches were read and checked
 	BytesScanned    int64 // bytes of those batches
+	BytesDue        int64 // bytes that are to be scanned, known when that begins
 	BytesTruncated  int64 // bytes of torn or corrupt batches, cut off
 	SegmentsDeleted int   // segments behind a corrupt one, or beyond a log that ends before its start
 	IndexesRebuilt  int   // segments whose indexes were missing or insane

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -251,8 +252,25 @@ func (c *crasher) crash() {
 	}
 }
 
+var errGivenUp = errors.New("given up")
+
 func (c *crasher) reopen(clean bool) {
 	c.o.Clean, c.o.Now = clean, c.now
+	for range c.rng.IntN(3) { // somebody gives up reading
+		left := c.rng.Int64N(20_000)
+		c.o.Reading = func(bytes int) error {
+			if left -= int64(bytes); left < 0 {
+				return errGivenUp
+			}
+			return nil
+		}
+		if l, _, err := Open(c.o); err == nil {
+			l.Close(clean)
+		} else if !errors.Is(err, errGivenUp) {
+			c.fatalf("open: %v", err)
+		}
+	}
+	c.o.Reading = nil
 	l, rec, err := Open(c.o)
 	if err != nil {
 		c.fatalf("open: %v", err)

@@ -166,7 +166,7 @@ func (s *shortening) cut() error {
 	if err := s.f.Truncate(s.keep); err != nil {
 		return fail(s.log, s.keep, err)
 	}
-	return s.cutIndexes()
+	return s.cutIndexes(false)
 }
 
 func (s *shortening) release() {
@@ -257,7 +257,7 @@ func (l *Log) replayFrom(p *producers, s *segment, x *indexes, size, from int64)
 		}
 		pos = b.pos
 	}
-	return l.replayHeaders(p, s, pos, size, from)
+	return l.replayHeaders(p, s, pos, size, from, nil)
 }
 
 // startOver replaces everything by an empty segment. The log is frozen by the holder of files.

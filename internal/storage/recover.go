@@ -26,6 +26,11 @@ func (ld *loader) recover() error {
 	if err := ld.strays(); err != nil {
 		return err
 	}
+	for i, s := range ld.segs {
+		if i >= from || s.damaged {
+			ld.rec.BytesDue += s.segment.size
+		}
+	}
 	for i, s := range ld.segs[:min(from, len(ld.segs))] {
 		if s.damaged {
 			ld.rec.IndexesRebuilt++
@@ -44,6 +49,9 @@ func (ld *loader) recover() error {
 		trusted, err := ld.trust(ld.segs[i])
 		if err != nil {
 			return err
+		}
+		if i == from {
+			ld.rec.BytesDue -= trusted
 		}
 		torn, err := ld.scan(i, trusted)
 		if err == nil && ld.segs[i].damaged {
@@ -220,16 +228,17 @@ func (ld *loader) cut(s *loading, f vfs.File) error {
 		}
 		s.segment.size = s.active.size
 	}
-	return s.active.cutIndexes()
+	return s.active.cutIndexes(s.end <= ld.o.RecoveryPoint)
 }
 
 // cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing. The next
-// flush makes that durable, or what was cut off could come back below the recovery point.
-func (a *active) cutIndexes() error {
+// flush makes that durable, or what was cut off could come back below the recovery point. Where the segment ends there already, a roll
+// comes before any flush: then it is to be durable at once.
+func (a *active) cutIndexes(durable bool) error {
 	x := &a.indexes
 	err := errors.Join(
-		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, x.offsets.written*offsetEntrySize)),
-		fail(a.timesFile, -1, cutTo(a.timesFile, x.times.written*timeEntrySize)))
+		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, x.offsets.written*offsetEntrySize, durable)),
+		fail(a.timesFile, -1, cutTo(a.timesFile, x.times.written*timeEntrySize, durable)))
 	x.offsets.durable, x.times.durable = -1, -1
 	if x.aborts.written == 0 {
 		x.aborts.durable = 0
@@ -237,22 +246,29 @@ func (a *active) cutIndexes() error {
 		return errors.Join(err, fail(a.abortsFile, -1, removeIfThere(a.abortsFile.fs, a.abortsFile.name())))
 	}
 	x.aborts.durable = -1
-	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, x.aborts.written*txnEntrySize)))
+	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, x.aborts.written*txnEntrySize, durable)))
 }
 
-func cutTo(h *handle, size int) error {
+func cutTo(h *handle, size int, durable bool) error {
 	f, err := h.create()
 	if err != nil {
 		return err
 	}
 	defer h.Release()
-	return f.Truncate(int64(size))
+	have, err := f.Size()
+	if err != nil || have == int64(size) {
+		return err
+	}
+	if err = f.Truncate(int64(size)); err == nil && durable {
+		err = f.Sync()
+	}
+	return err
 }
 
 // scanBatches checks batch after batch from s.active.size on. Its error is why it stopped before the file's end.
 func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 	l := ld.l
-	r := batchReader{f: f, pos: s.active.size, end: s.segment.size}
+	r := batchReader{f: f, pos: s.active.size, end: s.segment.size, before: ld.o.Reading}
 	next := s.base
 	s.end = s.base
 	if s.active.size > 0 { // what is trusted ends where the producers' state does

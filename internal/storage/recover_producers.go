@@ -140,18 +140,19 @@ func (ld *loader) replaySegment(s *loading, from, to int64) error {
 	if ld.rec.ProducersRebuiltFrom < 0 {
 		ld.rec.ProducersRebuiltFrom = from
 	}
-	return ld.l.replayHeaders(&ld.l.producers, s.segment, start, to, from)
+	return ld.l.replayHeaders(&ld.l.producers, s.segment, start, to, from, ld.o.Reading)
 }
 
 // replayHeaders takes the batches of a stretch of a segment into the producers' state, from an offset on. It reads
 // headers only, and markers.
-func (l *Log) replayHeaders(p *producers, s *segment, pos, end, from int64) error {
+func (l *Log) replayHeaders(p *producers, s *segment, pos, end, from int64, before func(int) error) error {
 	f, err := s.log.acquire()
 	if err != nil {
 		return fail(s.log, -1, err)
 	}
 	defer s.log.Release()
 	w := newWalk(f, pos, end)
+	w.before = before
 	defer w.close()
 	for {
 		h, pos, err := w.next()

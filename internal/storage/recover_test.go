@@ -70,6 +70,52 @@ func TestRecoveryReadsOnlyPastTheRecoveryPoint(t *testing.T) {
 	}
 }
 
+// Reading is asked for what is scanned, and for the headers from which the producers' state is rebuilt. Wherever it ends Open, the next
+// one finds all.
+func TestReadingEndsOpen(t *testing.T) {
+	stop := errors.New("stop")
+	for _, point := range []int64{0, 50, 200} {
+		asked, stops := 0, 0
+		for at := 0; ; at++ {
+			m, o := filled(t, 5)
+			if err := m.Remove("/d/t-0/" + fileName(0, suffixIndex)); err != nil { // that segment is read below the recovery point, too
+				t.Fatal(err)
+			}
+			o.RecoveryPoint = point
+			n := 0
+			o.Reading = func(bytes int) error {
+				if bytes <= 0 {
+					t.Fatalf("asked for %d bytes", bytes)
+				}
+				if n++; n > at {
+					return stop
+				}
+				return nil
+			}
+			l, rec, err := Open(o)
+			if err != nil {
+				if stops++; !errors.Is(err, stop) || rec.BytesDue <= 0 {
+					t.Fatalf("%v, %+v", err, rec)
+				}
+				o.Reading = nil
+				l, rec = open(t, o)
+			} else {
+				asked = n
+			}
+			if v := l.View(); v.LogEnd != 200 || v.LogStart != 0 || l.ProducerCount() != 1 || rec.BytesDue < rec.BytesScanned {
+				t.Fatalf("after %d: %+v, %+v", at, v, rec)
+			}
+			mustAppend(t, l, idempotent(1, 0, 200, 10, false), AppendOptions{LeaderEpoch: 9})
+			if err == nil {
+				break
+			}
+		}
+		if stops != asked || asked < 2 {
+			t.Fatalf("recovery point %d: stopped %d times of %d", point, stops, asked)
+		}
+	}
+}
+
 func TestRecovery(t *testing.T) {
 	size := int64(len(idempotent(1, 0, 0, 10, false)))
 	flip := func(pos int64) func(vfs.File) error {

@@ -16,6 +16,8 @@ type walk struct {
 	page *[4096]byte
 	at   int64 // position of the page in the file
 	n    int   // bytes of the page that are filled
+
+	before func(int) error // if set, it is asked before so many bytes are read
 }
 
 func newWalk(f io.ReaderAt, pos, end int64) walk {
@@ -37,6 +39,12 @@ func (w *walk) next() (record.Batch, int64, error) {
 	}
 	if w.pos < w.at || w.pos+record.HeaderLen > w.at+int64(w.n) {
 		w.at, w.n = w.pos, int(min(left, int64(len(w.page))))
+		if w.before != nil {
+			if err := w.before(w.n); err != nil {
+				w.n = 0
+				return nil, w.pos, err
+			}
+		}
 		if err := readFull(w.f, w.page[:w.n], w.at); err != nil {
 			w.n = 0
 			return nil, w.pos, err

@@ -29,6 +29,14 @@ func (s *Short) Error() string { return fmt.Sprintf("after %d bytes: %v", s.N, s
 // Unwrap gives the error that the caller of the file system sees.
 func (s *Short) Unwrap() error { return s.Err }
 
+// Slow is for an operation that is done, or fails with Err, when Wait has returned. Others go on beside it.
+type Slow struct {
+	Wait func()
+	Err  error
+}
+
+func (s *Slow) Error() string { return fmt.Sprintf("later: %v", s.Err) }
+
 // NewFaults wraps a file system. The function decides every operation: nil lets it pass. It is called by one
 // goroutine at a time and must not use the file system.
 func NewFaults(fs FS, decide func(Op) error) *Faults {
@@ -51,6 +59,11 @@ func (f *Faults) do(op Op, call func(int64) (int64, error)) error {
 		fault = f.decide(op)
 	}
 	f.mu.Unlock()
+	var slow *Slow
+	if errors.As(fault, &slow) {
+		slow.Wait()
+		fault = slow.Err
+	}
 	if fault == nil {
 		_, err := call(math.MaxInt64)
 		return err

@@ -94,7 +94,7 @@ func rows() []row {
 		offsetsRow("groups-10k", "start with 10,000 groups of 10 offsets", 10_000, 10, 0.4, 0.4),
 		partitionsRow("partitions-10k", "10,000 partitions in 1,000 topics", 1000, 10, 0.33, 0.15, 0.3),
 		partitionsRow("partitions-50k", "50,000 partitions in 1,000 topics", 1000, 50, 0.33, 0.15, 0.3),
-		recoveryRow("recovery", "start after kill -9 with 4 GiB that were never flushed", 4, 0.4),
+		recoveryRow("recovery", "start after kill -9 with 4 GiB that were never flushed", 4, 0.4, 0.2),
 		{"start", "start of a formatted directory", []string{"ms to the first acknowledged record", "MiB RSS, idle for 3 s"}, []float64{0.06, 0.12}, startLeg},
 	}
 }
