@@ -3,6 +3,7 @@ package logdir
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -131,6 +132,7 @@ func (d *Dirs) recoverLog(b *broken, r *recovery) {
 			return errStopped
 		}
 		d.say(d.recoveries.read(int64(bytes), d.c.Now()))
+		runtime.Gosched() // who serves comes first
 		return nil
 	})
 	d.mu.Lock()

@@ -70,6 +70,9 @@ func (l *Log) roll(base int64, now time.Time) error {
 	if l.act.size == 0 && l.act.base == base {
 		return nil
 	}
+	if err := l.keepCuts(base); err != nil {
+		return l.wanting(err)
+	}
 	snap, err := l.snapshot(base, false)
 	if err != nil {
 		return l.wanting(err)
@@ -96,6 +99,20 @@ func (l *Log) roll(base int64, now time.Time) error {
 	}
 	l.publish()
 	return nil
+}
+
+// keepCuts makes durable what Open has cut from the last segment's files, if nothing was flushed since and the next segment will begin at
+// the recovery point: with that one on the disk nobody would look at these again, and what was cut could come back.
+func (l *Log) keepCuts(base int64) error {
+	l.mu.Lock()
+	a := &l.act
+	due := a.offsets.durable < 0 && l.recoveryPoint >= base
+	handles := []*handle{a.log, a.offsetsFile, a.timesFile, a.abortsIfAny()}
+	l.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return syncAll(handles...)
 }
 
 // seal turns the last segment into one that does not change. Its time index gets the largest timestamp, by which the

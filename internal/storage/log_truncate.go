@@ -166,7 +166,7 @@ func (s *shortening) cut() error {
 	if err := s.f.Truncate(s.keep); err != nil {
 		return fail(s.log, s.keep, err)
 	}
-	return s.cutIndexes(false)
+	return s.cutIndexes()
 }
 
 func (s *shortening) release() {

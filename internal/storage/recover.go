@@ -35,7 +35,7 @@ func (ld *loader) recover() error {
 		if s.damaged {
 			ld.rec.IndexesRebuilt++
 			s.indexes = s.empty()
-			if torn, err := ld.scan(i, 0); err != nil {
+			if torn, err := ld.scan(i, 0, s.base); err != nil {
 				return err
 			} else if torn {
 				return ld.endAt(i)
@@ -46,14 +46,14 @@ func (ld *loader) recover() error {
 		}
 	}
 	for i := from; i < len(ld.segs); i++ {
-		trusted, err := ld.trust(ld.segs[i])
+		trusted, offset, err := ld.trust(ld.segs[i])
 		if err != nil {
 			return err
 		}
-		if i == from {
-			ld.rec.BytesDue -= trusted
+		if i == from && ld.snapshotBelow(ld.segs[i].knownAborts) >= offset {
+			ld.rec.BytesDue -= trusted // otherwise its headers are read
 		}
-		torn, err := ld.scan(i, trusted)
+		torn, err := ld.scan(i, trusted, offset)
 		if err == nil && ld.segs[i].damaged {
 			ld.rec.IndexesRebuilt++
 			err = ld.keepIndexes(ld.segs[i])
@@ -116,48 +116,48 @@ func (ld *loader) endAt(i int) error {
 	return ld.producers()
 }
 
-// trust gives the position up to which a segment's indexes and batches lie below the recovery point: behind the last
-// indexed batch below it, or 0. It keeps the index entries up to there, and all aborted transactions that ended below
+// trust gives the position up to which a segment's indexes and batches lie below the recovery point, and the offset there: behind the
+// last indexed batch below it, or the segment's beginning. It keeps the index entries up to there, and all aborted transactions that ended below
 // the recovery point: they are durable, and must stay as they are, for after a roll nobody would look at them again.
-func (ld *loader) trust(s *loading) (int64, error) {
+func (ld *loader) trust(s *loading) (pos, offset int64, err error) {
 	s.indexes, s.knownAborts = s.empty(), s.base
 	x := s.empty()
 	if s.damaged || ld.o.RecoveryPoint <= s.base || errors.Join(x.offsets.load(), x.times.load(), x.aborts.loadIfThere()) != nil {
-		return 0, nil
+		return 0, s.base, nil
 	}
 	na, err := x.aborts.search(x.aborts.len(), func(a schema.AbortedTxn) bool { return a.LastOffset >= ld.o.RecoveryPoint })
 	if err != nil {
-		return 0, fail(s.abortsFile, -1, err)
+		return 0, 0, fail(s.abortsFile, -1, err)
 	}
 	x.aborts.truncate(na)
 	s.indexes.aborts, s.knownAborts = x.aborts, ld.o.RecoveryPoint
 	rp := ld.o.RecoveryPoint - s.base
 	n, err := x.offsets.search(x.offsets.len(), func(e offsetEntry) bool { return int64(e.rel) >= rp })
 	if err != nil || n == 0 {
-		return 0, fail(s.offsetsFile, -1, err)
+		return 0, s.base, fail(s.offsetsFile, -1, err)
 	}
 	e, err := x.offsets.at(n - 1)
 	if err != nil {
-		return 0, fail(s.offsetsFile, -1, err)
+		return 0, s.base, fail(s.offsetsFile, -1, err)
 	}
 	end, err := ld.confirm(s, e)
 	if err != nil || end == 0 {
-		return 0, err
+		return 0, s.base, err
 	}
 	x.offsets.truncate(n)
 	nt, err := x.times.search(x.times.len(), func(t timeEntry) bool { return t.rel > e.rel })
 	if err != nil {
-		return 0, fail(s.timesFile, -1, err)
+		return 0, 0, fail(s.timesFile, -1, err)
 	}
 	x.times.truncate(nt)
 	if nt > 0 {
 		if x.last, err = x.times.at(nt - 1); err != nil {
-			return 0, fail(s.timesFile, -1, err)
+			return 0, 0, fail(s.timesFile, -1, err)
 		}
 	}
 	s.indexes = x
 	s.sinceIndex = end - int64(e.pos)
-	return end, nil
+	return end, s.base + int64(e.rel) + 1, nil
 }
 
 // confirm looks whether an index entry tells the truth about the batch that it points to, and gives the batch's end; 0 if
@@ -180,9 +180,9 @@ func (ld *loader) confirm(s *loading, e offsetEntry) (int64, error) {
 	return w.pos, fail(s.log, int64(e.pos), err)
 }
 
-// scan reads a segment: the headers up to a trusted position for the producers' sake, everything behind it with its
-// checksums. It fills in s.active, cuts the file off at the first damage, and says whether it did.
-func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
+// scan reads a segment: the headers up to a trusted position, where an offset is, for the producers' sake, everything behind it with
+// its checksums. It fills in s.active, cuts the file off at the first damage, and says whether it did.
+func (ld *loader) scan(i int, trusted, offset int64) (torn bool, err error) {
 	s, l := ld.segs[i], ld.l
 	x, since := s.indexes, s.sinceIndex
 	s.active = s.segment.activate(jitterOf(ld.cfg, l.Dir(), s.base), ld.o.Now)
@@ -199,10 +199,10 @@ func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
 			return false, fail(s.log, 0, err)
 		}
 	}
-	if err := ld.replayTo(i, trusted); err != nil {
+	if err := ld.replayTo(i, trusted, offset); err != nil {
 		return false, err
 	}
-	s.active.size = trusted
+	s.active.size, s.end = trusted, offset
 	ld.ready = i + 1
 	if why := ld.scanBatches(s, f); why != nil {
 		if !isDamage(why) {
@@ -211,6 +211,14 @@ func (ld *loader) scan(i int, trusted int64) (torn bool, err error) {
 		ld.rec.Corruption = fail(s.log, s.active.size, why)
 		ld.rec.BytesTruncated += s.segment.size - s.active.size
 		torn = true
+	}
+	if l.producers.end > s.end { // the log ends below the snapshot
+		ld.ready = -1
+	}
+	if n, err := s.indexes.aborts.search(s.indexes.aborts.len(), func(a schema.AbortedTxn) bool { return a.LastOffset >= s.end }); err != nil {
+		return false, fail(s.abortsFile, -1, err)
+	} else if n < s.indexes.aborts.len() {
+		s.indexes.aborts.truncate(n)
 	}
 	l.unsure = min(l.unsure, s.base)
 	return torn, ld.cut(s, f)
@@ -228,17 +236,16 @@ func (ld *loader) cut(s *loading, f vfs.File) error {
 		}
 		s.segment.size = s.active.size
 	}
-	return s.active.cutIndexes(s.end <= ld.o.RecoveryPoint)
+	return s.active.cutIndexes()
 }
 
 // cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing. The next
-// flush makes that durable, or what was cut off could come back below the recovery point. Where the segment ends there already, a roll
-// comes before any flush: then it is to be durable at once.
-func (a *active) cutIndexes(durable bool) error {
+// flush makes that durable, or a roll (keepCuts), or what was cut off could come back below the recovery point.
+func (a *active) cutIndexes() error {
 	x := &a.indexes
 	err := errors.Join(
-		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, x.offsets.written*offsetEntrySize, durable)),
-		fail(a.timesFile, -1, cutTo(a.timesFile, x.times.written*timeEntrySize, durable)))
+		fail(a.offsetsFile, -1, cutTo(a.offsetsFile, x.offsets.written*offsetEntrySize)),
+		fail(a.timesFile, -1, cutTo(a.timesFile, x.times.written*timeEntrySize)))
 	x.offsets.durable, x.times.durable = -1, -1
 	if x.aborts.written == 0 {
 		x.aborts.durable = 0
@@ -246,34 +253,23 @@ func (a *active) cutIndexes(durable bool) error {
 		return errors.Join(err, fail(a.abortsFile, -1, removeIfThere(a.abortsFile.fs, a.abortsFile.name())))
 	}
 	x.aborts.durable = -1
-	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, x.aborts.written*txnEntrySize, durable)))
+	return errors.Join(err, fail(a.abortsFile, -1, cutTo(a.abortsFile, x.aborts.written*txnEntrySize)))
 }
 
-func cutTo(h *handle, size int, durable bool) error {
+func cutTo(h *handle, size int) error {
 	f, err := h.create()
 	if err != nil {
 		return err
 	}
 	defer h.Release()
-	have, err := f.Size()
-	if err != nil || have == int64(size) {
-		return err
-	}
-	if err = f.Truncate(int64(size)); err == nil && durable {
-		err = f.Sync()
-	}
-	return err
+	return f.Truncate(int64(size))
 }
 
 // scanBatches checks batch after batch from s.active.size on. Its error is why it stopped before the file's end.
 func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 	l := ld.l
 	r := batchReader{f: f, pos: s.active.size, end: s.segment.size, before: ld.o.Reading}
-	next := s.base
-	s.end = s.base
-	if s.active.size > 0 { // what is trusted ends where the producers' state does
-		next, s.end = l.producers.end, l.producers.end
-	}
+	next := s.end
 	for {
 		pos := r.pos
 		b, err := r.next()
@@ -300,11 +296,14 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 		if e := b.LeaderEpoch(); e > l.epochs.latest() {
 			l.assignEpoch(e, b.BaseOffset())
 		}
-		if err := l.replay(&l.producers, b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
-			return err
-		}
 		next = b.LastOffset() + 1
-		s.end, l.producers.end = next, next
+		if next > l.producers.end { // otherwise the snapshot has it
+			if err := l.replay(&l.producers, b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
+				return err
+			}
+			l.producers.end = next
+		}
+		s.end = next
 		s.add(int64(len(b)), b.LastOffset(), b.MaxTimestamp(), int64(ld.cfg.IndexInterval))
 	}
 }
@@ -344,7 +343,16 @@ func (ld *loader) keepIndexes(s *loading) error {
 	}
 	w := s.indexes
 	s.indexes.wrote(&w)
-	for _, h := range []*handle{s.abortsIfAny(), s.timesFile, s.offsetsFile} {
+	if err := syncAll(s.abortsIfAny(), s.timesFile, s.offsetsFile); err != nil {
+		return err
+	}
+	ld.l.dirDirty = true
+	return nil
+}
+
+// syncAll makes files durable, one after the other. Nil is none.
+func syncAll(handles ...*handle) error {
+	for _, h := range handles {
 		if h == nil {
 			continue
 		}
@@ -357,16 +365,15 @@ func (ld *loader) keepIndexes(s *loading) error {
 			return fail(h, -1, err)
 		}
 	}
-	ld.l.dirDirty = true
 	return nil
 }
 
 // abortsIfAny is the transaction index's file if it has entries.
-func (s *loading) abortsIfAny() *handle {
-	if s.indexes.aborts.len() == 0 {
+func (a *active) abortsIfAny() *handle {
+	if a.indexes.aborts.len() == 0 {
 		return nil
 	}
-	return s.abortsFile
+	return a.abortsFile
 }
 
 // tail prepares a last segment that was shut down cleanly: only what follows its last index entry is looked at.
@@ -381,7 +388,7 @@ func (ld *loader) tail(i int) error {
 	if s.damaged {
 		ld.rec.IndexesRebuilt++
 		s.indexes = s.empty()
-		_, err := ld.scan(i, 0)
+		_, err := ld.scan(i, 0, s.base)
 		return err
 	}
 	s.active = s.segment.activate(jitterOf(ld.cfg, l.Dir(), s.base), ld.o.Now)
@@ -397,7 +404,7 @@ func (ld *loader) tail(i int) error {
 			return fail(s.log, s.active.size, err)
 		}
 		s.indexes = s.empty()
-		_, err := ld.scan(i, 0)
+		_, err := ld.scan(i, 0, s.base)
 		return err
 	}
 	return nil

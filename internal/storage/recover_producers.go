@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 
 	"github.com/klamm-io/klamm/internal/record"
@@ -33,20 +34,35 @@ func (ld *loader) strays() error {
 }
 
 // replayTo brings the producers' state to a position in segment i: from the state of the segment before it, if that was
-// just read, or from the newest snapshot and the headers behind it.
-func (ld *loader) replayTo(i int, pos int64) error {
+// just read, or from the newest snapshot and the headers behind it. That may be above the position, as far as the aborted
+// transactions are known.
+func (ld *loader) replayTo(i int, pos, offset int64) error {
+	s, p := ld.segs[i], &ld.l.producers
 	if ld.ready != i {
-		if err := ld.restore(ld.segs[i].base); err != nil {
+		if err := ld.restore(max(s.base, s.knownAborts)); err != nil {
 			return err
 		}
-		if err := ld.replaySegments(i, ld.segs[i].base); err != nil {
+		if err := ld.replaySegments(i, s.base); err != nil {
 			return err
 		}
 	}
-	if pos == 0 {
+	if p.end >= offset {
 		return nil
 	}
-	return ld.replaySegment(ld.segs[i], max(ld.segs[i].base, ld.l.producers.end), pos)
+	return ld.replaySegment(s, max(s.base, p.end), pos)
+}
+
+// snapshotBelow is the offset of the newest snapshot at or below one; -1 if there is none.
+func (ld *loader) snapshotBelow(offset int64) int64 {
+	snapshots := ld.l.producers.snapshots
+	i, there := slices.BinarySearch(snapshots, offset)
+	switch {
+	case there:
+		return offset
+	case i == 0:
+		return -1
+	}
+	return snapshots[i-1]
 }
 
 // restore loads the newest usable snapshot at or below an offset.
