@@ -62,7 +62,7 @@ func inertKeys(s Scope) inert {
 	}
 	return inert{
 		{never, "goroutines are not configured: the runtime starts what the load needs", []string{
-			"num.network.threads", "num.io.threads", "background.threads", "num.recovery.threads.per.data.dir",
+			"num.network.threads", "num.io.threads", "background.threads",
 			"group.coordinator.threads", "group.coordinator.background.threads", "share.coordinator.threads",
 			"num.replica.alter.log.dirs.threads"}},
 		{never, "files grow as they are written: recovery need not read the zeros behind a preallocated end", []string{"log.preallocate"}},

@@ -12,7 +12,7 @@ func logKeys() []Key {
 		{Name: "num.partitions", Type: Int, Default: "1", rule: atLeast(1), Importance: Medium,
 			Doc: "How many partitions a topic gets when its creator names no number."},
 		{Name: "num.recovery.threads.per.data.dir", Type: Int, Default: "2", rule: atLeast(1), Importance: High, Dynamic: ClusterWide,
-			Doc: "How many logs of one directory are loaded and closed at the same time."},
+			Doc: "How many logs of one directory are loaded, recovered and closed at the same time."},
 		{Name: "auto.create.topics.enable", Type: Boolean, Default: "true", Importance: High,
 			Doc: "Whether a topic comes into being when a client first asks for it."},
 		{Name: "min.insync.replicas", Type: Int, Default: "1", rule: atLeast(1), Importance: High, Dynamic: ClusterWide,

@@ -174,10 +174,7 @@ func (h *Host) Readable(partition int32) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if s := h.shards[partition]; s != nil {
-		select {
-		case s.again <- struct{}{}:
-		default:
-		}
+		s.loadAgain()
 	}
 }
 

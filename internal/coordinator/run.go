@@ -3,7 +3,10 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/klamm-io/klamm/internal/machine"
 )
@@ -72,7 +75,12 @@ func (s *shard) loadUntilDone() bool {
 			s.h.c.Logger.Error("coordinator: shard failed: loading", "topic", s.h.c.Topic, "partition", s.partition, "err", err)
 			return false
 		}
-		s.h.c.Logger.Warn("coordinator: loading, trying again", "topic", s.h.c.Topic, "partition", s.partition, "pause", pause, "err", err)
+		level := slog.LevelWarn
+		if errors.Is(s.h.c.KafkaError(err), kerr.KafkaStorageError) { // who keeps the logs has said that
+			level = slog.LevelDebug
+		}
+		s.h.c.Logger.Log(context.Background(), level, "coordinator: loading, trying again", "topic", s.h.c.Topic, "partition", s.partition,
+			"pause", pause, "err", err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -90,6 +98,14 @@ func (s *shard) loadUntilDone() bool {
 func (s *shard) poke() {
 	select {
 	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loadAgain ends the pause of a shard that could not read its log.
+func (s *shard) loadAgain() {
+	select {
+	case s.again <- struct{}{}:
 	default:
 	}
 }

@@ -72,7 +72,7 @@ func (d *Dirs) checkpoint(dir *directory, k int) error {
 		d.mu.RLock()
 		for _, b := range dir.broken { // each for itself
 			if b.lines[k].there {
-				c.kept = append(c.kept, b)
+				c.kept = append(c.kept, line{b.name, b.lines[k].offset})
 			}
 		}
 		for _, e := range dir.logs { // each for itself
@@ -80,8 +80,8 @@ func (d *Dirs) checkpoint(dir *directory, k int) error {
 		}
 		d.mu.RUnlock()
 		return func(yield func(partition, int64) bool) {
-			for _, b := range c.kept {
-				if !yield(b.name, b.lines[k].offset) {
+			for _, x := range c.kept {
+				if !yield(x.name, x.offset) {
 					return
 				}
 			}
@@ -100,13 +100,6 @@ func (d *Dirs) checkpointAll(k int) {
 		if d.offline(dir) != nil {
 			continue
 		}
-		d.checkpointHere(dir, k)
-	}
-}
-
-// checkpointHere writes files of a directory, or finds out that its disk has failed.
-func (d *Dirs) checkpointHere(dir *directory, kinds ...int) {
-	for _, k := range kinds {
 		if err := d.checkpoint(dir, k); err != nil {
 			d.diskFailed(dir, fmt.Errorf("%s: %w", dir.checkpoints[k].path, err))
 		}

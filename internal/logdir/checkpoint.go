@@ -98,8 +98,14 @@ type checkpoint struct {
 
 	mu    sync.Mutex // serialises writing, from the look at the logs on, so that an older look never replaces a newer one. Guards:
 	known offsets    // what the file says; nil if that is not known
-	kept  []*broken  // of the last look, to be used again
+	kept  []line     // of the last look, to be used again
 	logs  []*entry
+}
+
+// line is what a checkpoint says of a log.
+type line struct {
+	name   partition
+	offset int64
 }
 
 // read reads the file. What is malformed is unknown, and said; the error is the disk's.

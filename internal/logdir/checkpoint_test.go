@@ -1,12 +1,14 @@
 package logdir
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/klamm-io/klamm/internal/schema"
+	"github.com/klamm-io/klamm/internal/storage"
 	"github.com/klamm-io/klamm/internal/vfs"
 )
 
@@ -266,12 +269,14 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// Recovery that cuts off what counted as durable takes the recovery point back at once, as Truncated does.
+// Recovery that cuts off what counted as durable takes the recovery point back, as Truncated does, before anybody can append. Where
+// the disk is full nobody can.
 func TestRecoveryPointFalls(t *testing.T) {
 	for _, behind := range []bool{false, true} {
 		r := newRig(t, "/a").open()
 		l := r.create("t")
 		r.append(l, 10)
+		r.append(r.create("u"), 3)
 		if err := l.Flush(10); err != nil {
 			t.Fatal(err)
 		}
@@ -286,13 +291,28 @@ func TestRecoveryPointFalls(t *testing.T) {
 		if err := vfs.Replace(r.mem, name, b); err != nil {
 			t.Fatal(err)
 		}
+		r.faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpWrite && strings.HasPrefix(op.Path, "/a/recovery-point") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
 		if err := r.opened(map[bool]int64{false: 1 << 20}[behind]); err != nil {
 			t.Fatal(err)
 		}
-		r.want("waiting", len(r.d.dirs[0].pending), map[bool]int{true: 1}[behind])
+		r.want("waiting", len(r.d.dirs[0].pending) > 0, behind)
+		r.recoverAll()
+		r.want("log on a full disk", r.d.Log(topic("t"), 0), (*storage.Log)(nil))
+		r.faults.Set(nil)
+		for _, b := range r.d.dirs[0].broken { // any
+			b.notBefore = time.Time{}
+		}
+		if _, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID); err != nil && !errors.Is(err, ErrRecovering) {
+			t.Fatal(err)
+		}
 		r.recoverAll()
 		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(9))
-		r.want("recovery points", r.file("/a", checkpointFiles[recoveryPoints]), "0\n1\nt 0 9\n")
+		r.want("recovery points", r.file("/a", checkpointFiles[recoveryPoints]), "0\n2\nt 0 9\nu 0 0\n")
 		r.close(1)
 	}
 }

@@ -21,7 +21,8 @@ import (
 // none twice.
 //
 // Where the disk is full or too many files are open, what was begun is taken back, at once or later, and OnRetry will be called. A
-// log that could not be opened at the start for such a reason is opened now.
+// log that could not be opened at the start for such a reason is opened now. One that is being recovered is ErrRecovering, and
+// OnRecovered will be called.
 func (d *Dirs) Create(topic string, id schema.UUID, index int32, dirID schema.UUID) (*storage.Log, error) {
 	log, err := d.create(topic, id, index, dirID)
 	if vfs.Exhausted(err) {
@@ -51,12 +52,9 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	if d.phase != loaded {
 		return nil, ErrClosed
 	}
-	if log := d.Log(id, index); log != nil {
-		return log, nil
-	}
-	dir, b, err := d.place(p, id, dirID)
-	if err != nil {
-		return nil, err
+	log, dir, b, err := d.place(p, id, dirID)
+	if log != nil || err != nil {
+		return log, err
 	}
 	defer d.placed(dir, p)
 	if b != nil {
@@ -85,8 +83,8 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	o := d.options(dir, p)
 	o.TopicID = id
 	_, there := d.c.FS.Stat(o.Dir)
-	log, rec, err := storage.Open(o)
-	if err != nil {
+	var rec storage.Recovery
+	if log, rec, err = storage.Open(o); err != nil {
 		if fault(err) {
 			d.diskFailed(dir, err)
 		}
@@ -111,16 +109,16 @@ func (d *Dirs) create(topic string, id schema.UUID, index int32, dirID schema.UU
 	return log, nil
 }
 
-// serve takes in a log that was made, or opened in the place of b. The error is ErrOffline, or errStopped if the log is to go.
+// serve takes in a log that was made, or opened in the place of b. The error is ErrOffline, or that there is such a log.
 func (d *Dirs) serve(e *entry, b *broken) error {
 	d.mu.Lock()
 	switch {
 	case b != nil && e.dir.failed != nil: // and Abandon may have been
-		d.mu.Unlock()
+		defer d.mu.Unlock()
 		return fmt.Errorf("%w: %w", ErrOffline, e.dir.failed)
-	case b != nil && b.recovery != nil && b.recovery.halted.Load():
-		d.mu.Unlock()
-		return errStopped
+	case d.logs[e.key] != nil:
+		defer d.mu.Unlock()
+		return fmt.Errorf("log %s: it is in %s already", e.name, d.logs[e.key].dir.path)
 	}
 	d.put(e)
 	if b != nil { // at once, or a checkpoint would lose its lines
@@ -136,45 +134,48 @@ func (d *Dirs) serve(e *entry, b *broken) error {
 	return nil
 }
 
-// place chooses the directory of a new log, and keeps the place until placed is called. If the log is there and is to be opened
-// once more, that is b.
-func (d *Dirs) place(p partition, id, dirID schema.UUID) (dir *directory, b *broken, err error) {
+// place gives the log if it is there. Otherwise it chooses the directory of a new one, and keeps the place until placed is called. If it
+// is to be opened once more, that is b.
+func (d *Dirs) place(p partition, id, dirID schema.UUID) (log *storage.Log, dir *directory, b *broken, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if e := d.logs[key{id, p.index}]; e != nil {
+		return e.log, nil, nil, nil
+	}
 	for _, dir := range d.dirs {
 		if dir.coming[p] {
-			return nil, nil, fmt.Errorf("log %s in %s: it is being created", p, dir.path)
+			return nil, nil, nil, fmt.Errorf("log %s in %s: it is being created", p, dir.path)
 		}
 	}
 	if b, err := d.unopened(p, id, dirID); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	} else if b != nil {
 		b.dir.coming[p] = true
-		return b.dir, b, nil
+		return nil, b.dir, b, nil
 	}
 	dir = d.byID[dirID]
 	switch known := dir != nil && slices.Contains(d.dirs, dir); {
 	case d.preferred[p] != "" && d.byPath[d.preferred[p]].failed == nil:
 		dir = d.byPath[d.preferred[p]]
 	case known && dir.failed != nil, !known && UsableID(dirID) && d.anyOffline():
-		return nil, nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
+		return nil, nil, nil, fmt.Errorf("log %s in directory %s: %w", p, dirID, ErrOffline)
 	case !known:
 		dir = slices.MinFunc(d.dirs, func(a, b *directory) int {
 			return cmp.Or(a.worse(d.cordoned)-b.worse(d.cordoned), a.count()-b.count())
 		})
 	}
 	if dir.failed != nil {
-		return nil, nil, fmt.Errorf("log %s: no log directory is left: %w", p, ErrOffline)
+		return nil, nil, nil, fmt.Errorf("log %s: no log directory is left: %w", p, ErrOffline)
 	}
 	path := filepath.Join(dir.path, p.String())
 	if e := dir.logs[p]; e != nil {
-		return nil, nil, &storage.InconsistentTopicID{Dir: path, Have: e.key.id, Want: id}
+		return nil, nil, nil, &storage.InconsistentTopicID{Dir: path, Have: e.key.id, Want: id}
 	}
 	if b := dir.broken[p]; b != nil {
-		return nil, nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
+		return nil, nil, nil, &storage.InconsistentTopicID{Dir: path, Have: b.id, Want: id}
 	}
 	dir.coming[p] = true
-	return dir, nil, nil
+	return nil, dir, nil, nil
 }
 
 func (d *Dirs) placed(dir *directory, p partition) {

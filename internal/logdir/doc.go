@@ -37,8 +37,8 @@
 // Dirs.changes serialises Delete, Strays, Start, SetCleaner and Close, and is held during their I/O; any number of Creates share
 // it. Dirs.mu guards
 // the maps and is never held during I/O, nor while a log is asked. A checkpoint's own lock serialises its writers. Order:
-// changes, checkpoint, mu, a log's own. Who recovers a log behind the start does that under no lock and takes none but mu: Delete waits
-// for it under changes. recoveries.mu is taken under mu. gravesMu, flushQueue.mu, cleaners.mu and asking, which is held while a disk is asked
+// changes, checkpoint, mu, a log's own. Who recovers a log behind the start does not take changes before that is over, for Delete waits for
+// it under changes. recoveries.mu is taken under mu, or alone. gravesMu, flushQueue.mu, cleaners.mu and asking, which is held while a disk is asked
 // for its room, are taken alone or under changes. Nothing here is taken by an append but, at a roll, flushQueue.mu for a
 // moment.
 package logdir

@@ -21,7 +21,8 @@ import (
 var ignored = map[string]bool{"lost+found": true, "remote-log-index-cache": true}
 
 // Load opens every log, in parallel. A log that cannot be opened is logged and left where it is: Info shows it, Log does
-// not have it, Create of it fails, or opens it if only room or open files were wanting. The error is that of a directory that cannot
+// not have it, Create of it fails, or opens it if only room or open files were wanting. So is one with much to recover, with
+// ErrRecovering, until what Start begins has come to it. The error is that of a directory that cannot
 // be listed, or of ctx.
 func (d *Dirs) Load(ctx context.Context) error {
 	d.changes.Lock()
@@ -34,7 +35,7 @@ func (d *Dirs) Load(ctx context.Context) error {
 	}
 	d.phase = loading
 	begun := d.c.Now()
-	found := make([][]partition, len(d.dirs))
+	found := make([][]*broken, len(d.dirs))
 	var futures []foundFuture
 	var total int
 	for i, dir := range d.dirs {
@@ -65,7 +66,7 @@ func (d *Dirs) Load(ctx context.Context) error {
 	each(len(d.dirs), len(d.dirs), func(i int) {
 		each(len(found[i]), d.threads.get(), func(j int) {
 			if ctx.Err() == nil {
-				d.loadLog(d.dirs[i], found[i][j], atMost(d.atLoad))
+				d.loadLog(found[i][j], atMost(d.atLoad))
 				p.done()
 			}
 		})
@@ -73,15 +74,12 @@ func (d *Dirs) Load(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("loading logs: %w", err)
 	}
-	d.recoverFirst(futures)
+	d.recoverFirst()
 	d.resolveTwice()
 	d.hideStale()
 	d.resume(futures)
 	for _, dir := range d.dirs {
 		dir.loaded = [checkpointKinds]offsets{} // every log knows its own now
-		if dir.shortened {                      // as after Truncated
-			d.checkpointHere(dir, recoveryPoints, cleanedOffsets)
-		}
 	}
 	d.phase = loaded
 	d.c.Logger.Info("loaded all logs", "logs", total, "took", d.c.Now().Sub(begun).Round(time.Millisecond))
@@ -112,13 +110,13 @@ func (p *progress) done() {
 	}
 }
 
-// find lists a directory's logs, and deals with what else has a directory.
-func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]partition, error) {
+// find lists a directory's logs, keeps their places, and deals with what else has a directory.
+func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]*broken, error) {
 	names, err := d.c.FS.List(dir.path)
 	if err != nil {
 		return nil, err
 	}
-	var out []partition
+	var out []*broken
 	for _, name := range names {
 		p, k := parseName(name)
 		if ignored[name] || k == kindLog && p.topic == metadataTopic {
@@ -137,7 +135,7 @@ func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]partition, error)
 		}
 		switch k {
 		case kindLog:
-			out = append(out, p)
+			out = append(out, d.keepPlace(dir, p))
 		case kindDelete:
 			d.doom(doomed{path: path, due: d.c.Now().Add(d.topicConfig(p.topic).FileDeleteDelay)})
 		case kindStray:
@@ -152,42 +150,93 @@ func (d *Dirs) find(dir *directory, futures *[]foundFuture) ([]partition, error)
 }
 
 // loadLog opens one log, or has it recovered if reading ends that.
-func (d *Dirs) loadLog(dir *directory, p partition, reading func(int) error) {
-	o := d.options(dir, p)
-	o.Clean, o.Reading = dir.clean, reading
-	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned =
-		dir.loaded[recoveryPoints][p], dir.loaded[startOffsets][p], dir.loaded[highWatermarks][p], dir.loaded[cleanedOffsets][p]
-	log, rec, err := storage.Open(o)
-	if errors.Is(err, errMuch) {
-		b := d.keepPlace(dir, p, ErrRecovering)
+func (d *Dirs) loadLog(b *broken, reading func(int) error) {
+	log, rec, err := d.openLog(b, schema.ZeroUUID, reading)
+	switch {
+	case errors.Is(err, errMuch):
+		id := d.readTopicID(filepath.Join(b.dir.path, b.name.String()))
 		d.mu.Lock()
+		b.id = id
 		d.postpone(b, rec.BytesDue)
 		d.mu.Unlock()
 		return
-	}
-	if err != nil {
-		d.loadFailed(dir, p, err).again = vfs.Exhausted(err)
+	case err != nil:
+		d.loadFailed(b, err)
+		b.again = vfs.Exhausted(err)
 		return
 	}
-	d.sayRecovery(o.Dir, rec)
-	id := log.TopicID()
-	if id == schema.ZeroUUID {
-		d.unnamed(dir, p, log)
+	d.mu.Lock()
+	delete(b.dir.broken, b.name)
+	d.mu.Unlock()
+	if log == nil {
 		return
 	}
-	e := &entry{log: log, name: p, key: key{id, p.index}, dir: dir}
+	e := &entry{log: log, name: b.name, key: key{log.TopicID(), b.name.index}, dir: b.dir}
 	if other := d.add(e); other != nil {
 		d.mu.Lock()
 		d.doubled[e.key] = append(d.doubled[e.key], e)
 		d.mu.Unlock()
 		return
 	}
-	d.flushAgeSet(o.Config.FlushAge)
-	if log.RecoveryPoint() < o.RecoveryPoint {
-		d.mu.Lock()
-		dir.shortened = true
-		d.mu.Unlock()
+	d.flushAgeSet(log.Config().FlushAge)
+	d.purgeDeleted(log, rec)
+}
+
+// openLog opens the log in a place. wanted is its topic's id; zero: any. It is nil if only its creation was begun: what there was is taken
+// away. Where recovery ended it below its recovery point, that is written before anybody can append: it would make the next start
+// trust what was not flushed.
+func (d *Dirs) openLog(b *broken, wanted schema.UUID, reading func(int) error) (*storage.Log, storage.Recovery, error) {
+	o := d.options(b.dir, b.name)
+	o.Clean, o.Reading = b.dir.clean, reading
+	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned = b.lines[recoveryPoints].offset, b.lines[startOffsets].offset,
+		b.lines[highWatermarks].offset, b.lines[cleanedOffsets].offset
+	log, rec, err := storage.Open(o)
+	if err != nil {
+		return nil, rec, err
 	}
+	d.sayRecovery(o.Dir, rec)
+	switch have := log.TopicID(); {
+	case have == schema.ZeroUUID && log.Size() == 0 && log.View().LogEnd == 0:
+		if err := log.Remove(); err != nil {
+			return nil, rec, err
+		}
+		d.c.Logger.Info("removed a log whose creation was not completed", "path", o.Dir)
+		return nil, rec, nil
+	case have == schema.ZeroUUID:
+		err = fmt.Errorf("log %s has records, but %w", o.Dir, errUnnamed)
+	case wanted != schema.ZeroUUID && have != wanted:
+		err = &storage.InconsistentTopicID{Dir: o.Dir, Have: have, Want: wanted}
+	case log.RecoveryPoint() < o.RecoveryPoint:
+		err = d.lower(b, log)
+	}
+	if err != nil {
+		return nil, rec, errors.Join(err, log.Close(false))
+	}
+	return log, rec, nil
+}
+
+var errUnnamed = errors.New("no partition.metadata that says which topic's")
+
+// lower makes the checkpoints say of a log what it knows now, as Truncated does.
+func (d *Dirs) lower(b *broken, log *storage.Log) error {
+	for _, k := range []int{recoveryPoints, cleanedOffsets} {
+		offset, there := current(log, k)
+		d.mu.Lock()
+		before := b.lines[k]
+		b.lines[k].offset, b.lines[k].there = offset, there
+		d.mu.Unlock()
+		if err := d.checkpoint(b.dir, k); err != nil {
+			d.mu.Lock()
+			b.lines[k] = before // another time
+			d.mu.Unlock()
+			return fmt.Errorf("%s: %w", b.dir.checkpoints[k].path, err)
+		}
+	}
+	return nil
+}
+
+// purgeDeleted has the files removed that recovery has dropped.
+func (d *Dirs) purgeDeleted(log *storage.Log, rec storage.Recovery) {
 	if rec.SegmentsDeleted > 0 {
 		d.purgeLater(log, d.c.Now())
 	}
@@ -214,7 +263,7 @@ func (d *Dirs) resolveTwice() {
 			d.add(kept)
 			all = slices.DeleteFunc(all, func(e *entry) bool { return e == kept })
 			if err := d.outdated(all[0], kept); err != nil {
-				d.loadFailed(all[0].dir, all[0].name, err)
+				d.loadFailed(d.keepPlace(all[0].dir, all[0].name), err)
 			}
 			continue
 		}
@@ -225,7 +274,7 @@ func (d *Dirs) resolveTwice() {
 		}
 		slices.Sort(paths)
 		for _, e := range all {
-			d.loadFailed(e.dir, e.name, fmt.Errorf("%s hold the same partition; remove those that are out of date", strings.Join(paths, " and ")))
+			d.loadFailed(d.keepPlace(e.dir, e.name), fmt.Errorf("%s hold the same partition; remove those that are out of date", strings.Join(paths, " and ")))
 		}
 	}
 	d.doubled = nil
@@ -301,33 +350,27 @@ func (d *Dirs) hideStale() {
 		if !known || !UsableID(at) || d.byID[at] != nil && d.byID[at].failed == nil {
 			continue
 		}
-		dir := d.takeOut(s)
-		d.loadFailed(dir, s.name, fmt.Errorf("the metadata has log %s in directory %s, which is not here: %w", s.name, at, ErrOffline))
+		b := d.takeOut(s)
+		d.loadFailed(b, fmt.Errorf("the metadata has log %s in directory %s, which is not here: %w", s.name, at, ErrOffline))
 	}
 }
 
-// takeOut takes a log out of use, or out of recovery, and gives its directory.
-func (d *Dirs) takeOut(s found) *directory {
+// takeOut takes a log out of use, or out of recovery, and keeps its place.
+func (d *Dirs) takeOut(s found) *broken {
 	if s.entry != nil {
 		d.drop(s.entry)
 		s.entry.log.Close(true)
-		return s.entry.dir
+		return d.keepPlace(s.entry.dir, s.name)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.unqueue(s.broken)
-	return s.broken.dir
+	return s.broken
 }
 
-func (d *Dirs) loadFailed(dir *directory, p partition, err error) *broken {
-	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", dir.path, "topic", p.topic,
-		"partition", p.index, "error", err)
-	return d.keepPlace(dir, p, err)
-}
-
-// keepPlace takes note of a log that is there and not served.
-func (d *Dirs) keepPlace(dir *directory, p partition, err error) *broken {
-	b := &broken{name: p, id: readTopicID(d, filepath.Join(dir.path, p.String())), dir: dir, err: err}
+// keepPlace takes note of a log that is there and not served, with what the checkpoints said of it when the directory was opened.
+func (d *Dirs) keepPlace(dir *directory, p partition) *broken {
+	b := &broken{name: p, dir: dir}
 	for k := range b.lines {
 		b.lines[k].offset, b.lines[k].there = dir.loaded[k][p]
 	}
@@ -337,19 +380,13 @@ func (d *Dirs) keepPlace(dir *directory, p partition, err error) *broken {
 	return b
 }
 
-// unnamed deals with a log without partition.metadata. Without records it is a creation that a crash interrupted.
-// With records nobody knows whose they are.
-func (d *Dirs) unnamed(dir *directory, p partition, log *storage.Log) {
-	if log.Size() == 0 && log.View().LogEnd == 0 {
-		if err := log.Remove(); err != nil {
-			d.loadFailed(dir, p, err)
-			return
-		}
-		d.c.Logger.Info("removed a log whose creation was not completed", "path", log.Dir())
-		return
-	}
-	log.Close(false)
-	d.loadFailed(dir, p, fmt.Errorf("log %s has records, but no partition.metadata that says which topic's", log.Dir()))
+func (d *Dirs) loadFailed(b *broken, err error) {
+	id := d.readTopicID(filepath.Join(b.dir.path, b.name.String()))
+	d.mu.Lock()
+	b.id, b.err = id, err
+	d.mu.Unlock()
+	d.c.Logger.Error("a log cannot be opened and is offline; the other logs are served", "dir", b.dir.path, "topic", b.name.topic,
+		"partition", b.name.index, "error", err)
 }
 
 func (d *Dirs) sayRecovery(path string, r storage.Recovery) {
@@ -366,7 +403,7 @@ func (d *Dirs) sayRecovery(path string, r storage.Recovery) {
 }
 
 // readTopicID reads partition.metadata of a log that cannot be opened; zero if that does not work either.
-func readTopicID(d *Dirs, path string) schema.UUID {
+func (d *Dirs) readTopicID(path string) schema.UUID {
 	b, err := readSmall(d.c.FS, filepath.Join(path, "partition.metadata"))
 	if err != nil {
 		return schema.ZeroUUID

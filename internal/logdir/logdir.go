@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
@@ -94,8 +95,8 @@ type entry struct {
 	damageSaid atomic.Int64
 }
 
-// broken is a log that could not be opened. It keeps its place: its name is not used again, and its lines stay in the
-// checkpoints.
+// broken is a log that is there and not served: it could not be opened, or was not yet. It keeps its place: its name is not used again,
+// and its lines stay in the checkpoints.
 type broken struct {
 	name partition
 	id   schema.UUID // zero if not even that could be read
@@ -106,7 +107,12 @@ type broken struct {
 	again bool
 	// recovery is not nil while the log is being recovered, or is to be; then err is ErrRecovering. Guarded by Dirs.mu.
 	recovery *recovery
-	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost.
+	// notBefore is when recovery that found no room may be tried again, tries how often it was. Guarded by Dirs.mu.
+	notBefore time.Time
+	tries     int
+	// moveTo is where the log was on its way to before the start, if it is being recovered. Guarded by Dirs.mu.
+	moveTo *directory
+	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost. Guarded by Dirs.mu.
 	lines [checkpointKinds]struct {
 		offset int64
 		there  bool
@@ -197,7 +203,7 @@ func (d *Dirs) add(e *entry) (other *entry) {
 	return nil
 }
 
-// put takes a log into the maps. mu is held.
+// put takes a log into the maps, in which there is none of its id and partition. mu is held.
 func (d *Dirs) put(e *entry) {
 	d.logs[e.key] = e
 	e.dir.logs[e.name] = e
@@ -264,5 +270,14 @@ func (d *Dirs) SetTopicConfig(topic string, c storage.Config) {
 // threads is num.recovery.threads.per.data.dir, which changes live.
 type threads struct{ n atomic.Int32 }
 
-// SetRecoveryThreads changes num.recovery.threads.per.data.dir, for what begins after that.
-func (d *Dirs) SetRecoveryThreads(n int) { d.threads.n.Store(int32(max(n, 1))) }
+// SetRecoveryThreads changes num.recovery.threads.per.data.dir: more recover at once, fewer end as they come to the end of a log.
+func (d *Dirs) SetRecoveryThreads(n int) {
+	d.threads.n.Store(int32(max(n, 1)))
+	d.changes.RLock()
+	defer d.changes.RUnlock()
+	if d.phase == loaded {
+		for _, dir := range d.dirs {
+			d.startRecoveries(dir)
+		}
+	}
+}

@@ -26,6 +26,9 @@ func (d *Dirs) resume(list []foundFuture) {
 }
 
 func (d *Dirs) resumeOne(f foundFuture) error {
+	if again, err := d.restart(f); again || err != nil {
+		return err
+	}
 	o := d.options(f.dir, f.name)
 	o.Dir, o.Clean = f.path, f.dir.clean
 	future, _, err := storage.Open(o)
@@ -61,6 +64,55 @@ func (d *Dirs) resumeOne(f foundFuture) error {
 	d.c.Logger.Warn("a log is gone, its copy takes its place", "log", path)
 	d.add(&entry{log: future, name: f.name, key: k, dir: f.dir})
 	return nil
+}
+
+// restart gives up a copy that would have to be recovered first, and has its log copied anew. False: the copy is whole, or it is all
+// there is.
+func (d *Dirs) restart(f foundFuture) (bool, error) {
+	id := d.readTopicID(f.path)
+	d.mu.RLock()
+	e, b := d.logs[key{id, f.name.index}], d.brokenByID(id, f.name.index)
+	recovering := b != nil && b.recovery != nil
+	d.mu.RUnlock()
+	if !recovering && (f.dir.clean || e == nil) {
+		return false, nil
+	}
+	path := filepath.Join(f.dir.path, retiredName(f.name, d.c.NewID(), suffixDelete))
+	if err := errors.Join(d.c.FS.Rename(f.path, path), d.c.FS.SyncDir(f.dir.path)); err != nil {
+		return false, err
+	}
+	d.doom(doomed{path: path, due: d.c.Now()})
+	if recovering {
+		d.mu.Lock()
+		b.moveTo = f.dir
+		d.mu.Unlock()
+		return true, nil
+	}
+	return true, d.moveAgain(e, f.dir)
+}
+
+// moveAgain begins a move that the last life of the node left, unless another one has begun or the log is there. changes is held.
+func (d *Dirs) moveAgain(e *entry, dir *directory) error {
+	d.mu.RLock()
+	other := d.moves[e.key]
+	d.mu.RUnlock()
+	if other != nil || e.dir == dir || d.offline(dir) != nil {
+		return nil
+	}
+	return d.begin(e, dir)
+}
+
+// beginAgain is moveAgain for a log that was recovered.
+func (d *Dirs) beginAgain(l *storage.Log, dir *directory) {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	e := d.entry(l)
+	if d.phase != loaded || e == nil {
+		return
+	}
+	if err := d.moveAgain(e, dir); err != nil {
+		d.c.Logger.Error("a log does not move on to another directory", "log", l.Dir(), "to", dir.path, "error", err)
+	}
 }
 
 // assignedTo is the directory that the metadata knows for a replica.

@@ -34,10 +34,8 @@ type directory struct {
 	coming  map[partition]bool    // logs that are being created
 	failed  error                 // the disk's first error: the directory is offline. One that Open found offline has no id and no checkpoints
 	unclean bool                  // Close leaves no marker
-	// shortened says that Load has found a log to end below its recovery point: it was damaged, or its disk lies.
-	shortened bool
-	pending   []*broken // logs that are to be recovered, those with the least to read first
-	readers   int       // goroutines that recover them
+	pending []*broken             // logs that are to be recovered, those with the least to read first
+	readers int                   // goroutines that recover them
 }
 
 func newDirectory(path string) *directory {

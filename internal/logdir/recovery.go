@@ -15,11 +15,13 @@ import (
 
 // How logs are recovered that a crash left with much to read:
 //
-//   - Load reads a little of each log, which is enough for all those that took few records or none. Of the others it keeps the place, as
-//     of logs that cannot be opened; the error is ErrRecovering.
+//   - Load reads a little of each log, which is enough for those that took few records or none since they were flushed: the producers'
+//     state comes from a snapshot there, and only where flushes come between snapshots headers are read. Of the others it keeps the
+//     place, as of logs that cannot be opened; the error is ErrRecovering.
 //   - Start has them read, num.recovery.threads.per.data.dir at a time in each directory, those with the least first. That is I/O under
 //     no lock. One that is whole is served at once, and OnRecovered hears of it.
 //   - Who takes a log away halts its recovery; so does Close for all. What the disk has then is what a crash would leave.
+//   - A log that was moving to another directory begins that anew: its copy would have to be read, too.
 
 // readAtLoad is how many bytes of a log Load reads to recover it: ten thousand logs cost half a GiB at most.
 const readAtLoad = 64 << 10
@@ -68,13 +70,10 @@ func (d *Dirs) unqueue(b *broken) bool {
 	return true
 }
 
-// recoverFirst opens the logs, whatever there is to read, that must be compared with others before they are served: of which there are
-// several, or that were moving to another directory. So it does with those of which nobody knows whose they are.
-func (d *Dirs) recoverFirst(futures []foundFuture) {
+// recoverFirst opens the logs, whatever there is to read, of which there are several: they must be compared before one of them is
+// served. So it does with those of which nobody knows whose they are.
+func (d *Dirs) recoverFirst() {
 	count := map[partition]int{}
-	for _, f := range futures {
-		count[f.name]++
-	}
 	for _, s := range d.everything() {
 		count[s.name]++
 	}
@@ -85,12 +84,11 @@ func (d *Dirs) recoverFirst(futures []foundFuture) {
 		for _, b := range slices.Clone(dir.pending) {
 			if count[b.name] > 1 || b.id == schema.ZeroUUID {
 				d.unqueue(b)
-				delete(dir.broken, b.name)
 				now = append(now, b)
 			}
 		}
 		d.mu.Unlock()
-		each(len(now), d.threads.get(), func(j int) { d.loadLog(dir, now[j].name, nil) })
+		each(len(now), d.threads.get(), func(j int) { d.loadLog(now[j], nil) })
 	})
 }
 
@@ -112,11 +110,16 @@ func (d *Dirs) startRecoveries(dir *directory) {
 	}
 }
 
-// nextRecovery takes a log from the queue; nil: there is none, or the node stops.
+// nextRecovery takes a log from the queue; nil: there is none, or the directory's disk has failed, or the node stops.
 func (d *Dirs) nextRecovery(dir *directory) (*broken, *recovery) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(dir.pending) == 0 || d.stopping() {
+	for dir.failed != nil && len(dir.pending) > 0 {
+		b := dir.pending[0]
+		d.unqueue(b)
+		b.err = fmt.Errorf("%w: %w", ErrOffline, dir.failed)
+	}
+	if len(dir.pending) == 0 || dir.readers > d.threads.get() || d.stopping() {
 		dir.readers--
 		return nil, nil
 	}
@@ -128,7 +131,7 @@ func (d *Dirs) nextRecovery(dir *directory) (*broken, *recovery) {
 // recoverLog reads a log, serves it and tells.
 func (d *Dirs) recoverLog(b *broken, r *recovery) {
 	log, err := d.reload(b, b.id, func(bytes int) error {
-		if r.halted.Load() || d.stopping() {
+		if r.halted.Load() || d.stopping() || d.offline(b.dir) != nil {
 			return errStopped
 		}
 		d.say(d.recoveries.read(int64(bytes), d.c.Now()))
@@ -136,19 +139,32 @@ func (d *Dirs) recoverLog(b *broken, r *recovery) {
 		return nil
 	})
 	d.mu.Lock()
+	to, stopped := b.moveTo, errors.Is(err, errStopped)
 	switch {
-	case errors.Is(err, errStopped) && !r.halted.Load():
-		b.dir.unclean = true // what is half done must not be trusted
 	case vfs.Exhausted(err):
 		d.wanting.Store(true)
+	case stopped && b.dir.failed != nil:
+		b.err = fmt.Errorf("%w: %w", ErrOffline, b.dir.failed)
+	case stopped && !r.halted.Load():
+		b.dir.unclean = true // the next start does what was not done here
 	}
 	if b.recovery == r {
 		b.recovery = nil
 	}
 	d.mu.Unlock()
 	close(r.done)
-	d.say(d.recoveries.ended(d.c.Now()))
-	if log != nil && d.c.OnRecovered != nil {
+	if stopped {
+		d.recoveries.queued(-1, -r.due, d.c.Now())
+		return
+	}
+	d.say(d.recoveries.ended(log != nil, d.c.Now()))
+	if log == nil {
+		return
+	}
+	if to != nil {
+		d.beginAgain(log, to)
+	}
+	if d.c.OnRecovered != nil {
 		d.c.OnRecovered(log)
 	}
 }
@@ -166,15 +182,6 @@ func (d *Dirs) haltRecovery(b *broken) *entry {
 	return b.dir.logs[b.name]
 }
 
-func (d *Dirs) stopping() bool {
-	select {
-	case <-d.stop:
-		return true
-	default:
-		return false
-	}
-}
-
 func (d *Dirs) say(line string) {
 	if line != "" {
 		d.c.Logger.Info(line)
@@ -185,6 +192,7 @@ func (d *Dirs) say(line string) {
 type recoveries struct {
 	mu         sync.Mutex // guards:
 	logs, left int
+	failed     int
 	due, done  int64 // bytes
 	begun      time.Time
 	said       time.Time
@@ -195,7 +203,7 @@ func (r *recoveries) queued(logs int, due int64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.left == 0 {
-		r.logs, r.due, r.done, r.begun, r.said = 0, 0, 0, now, now
+		r.logs, r.failed, r.due, r.done, r.begun, r.said = 0, 0, 0, 0, now, now
 	}
 	r.logs += logs
 	r.left += logs
@@ -209,14 +217,19 @@ func (r *recoveries) waiting() (logs int, due int64) {
 	return r.left, r.due - r.done
 }
 
-// ended counts one that is not read any more. It gives what is to be said, if anything; so does read.
-func (r *recoveries) ended(now time.Time) string {
+// ended counts one that is served now, or is not. It gives what is to be said, if anything; so does read.
+func (r *recoveries) ended(well bool, now time.Time) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.left--; r.left > 0 {
+	r.left--
+	if !well {
+		r.failed++
+	}
+	if r.left > 0 {
 		return ""
 	}
-	return fmt.Sprintf("recovered the last of %d logs: %s were read in %v", r.logs, mebibytes(r.done), now.Sub(r.begun).Round(time.Millisecond))
+	return fmt.Sprintf("recovered %d of %d logs, the last one now: %s were read in %v", r.logs-r.failed, r.logs, mebibytes(r.done),
+		now.Sub(r.begun).Round(time.Millisecond))
 }
 
 func (r *recoveries) read(bytes int64, now time.Time) string {
@@ -227,7 +240,7 @@ func (r *recoveries) read(bytes int64, now time.Time) string {
 		return ""
 	}
 	r.said = now
-	return fmt.Sprintf("recovered %d of %d logs: %s of %s are read", r.logs-r.left, r.logs, mebibytes(r.done), mebibytes(r.due))
+	return fmt.Sprintf("recovered %d of %d logs: %s of %s are read", r.logs-r.left-r.failed, r.logs, mebibytes(r.done), mebibytes(max(r.due, r.done)))
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

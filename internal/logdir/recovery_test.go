@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -89,7 +90,7 @@ func TestRecoversBehind(t *testing.T) {
 		v := l.View()
 		r.want("log", []any{v.LogStart, v.HighWatermark, v.LogEnd, r.d.wanting.Load(), len(r.d.dirs[0].broken)}, []any{int64(0), int64(2000), int64(2000), false, 0})
 		for _, line := range []string{"1 logs are offline until 2.0 MiB of them are recovered", "recovered 0 of 1 logs: 1.2 MiB of 2.0 MiB are read",
-			"recovered the last of 1 logs: 2.0 MiB were read in 2."} {
+			"recovered 1 of 1 logs, the last one now: 2.0 MiB were read in 2."} {
 			if !strings.Contains(r.said.String(), line) {
 				t.Fatalf("nothing says %q\n%s", line, r.said.String())
 			}
@@ -276,14 +277,17 @@ type crashes struct {
 
 // crashed is a topic of one partition.
 type crashed struct {
-	id                    schema.UUID
-	log                   *storage.Log
-	dir                   schema.UUID // where the controller knows it
-	asked, acked, flushed int64       // offsets behind the last records of each kind
+	id      schema.UUID
+	log     *storage.Log
+	dir     schema.UUID // where the controller knows it
+	blocked bool        // another topic's log has the name
+	acked   []string    // from offset 0 on
+	durable int         // so many of them were flushed
+	power   bool        // it was lost since settle looked
 }
 
 // TestSimRecovery ends a node at random operations while logs are recovered, deleted and created, while the disk is full or too many
-// files are open: in the end every log is served, with all its records.
+// files are open: in the end every log is served, with all its records. Goroutines race, so a seed does not say all.
 func TestSimRecovery(t *testing.T) {
 	seeds := 60
 	if text := os.Getenv("KLAMM_SIM_SEEDS"); text != "" {
@@ -326,9 +330,20 @@ func TestSimRecovery(t *testing.T) {
 func (c *crashes) begin(seed int) {
 	c.t.Helper()
 	c.c.RecoveryThreads = 1 + c.rng.IntN(3)
+	if c.rng.IntN(3) == 0 {
+		n, from := 0, c.rng.IntN(40)
+		to := from + c.rng.IntN(40)
+		c.faults.Set(func(op vfs.Op) error {
+			if n++; n > from && n < to && op.Kind == vfs.OpOpen && strings.Contains(op.Path, "-0/") {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+	}
 	if err := c.opened(c.rng.Int64N(4000)); err != nil {
 		c.t.Fatalf("seed %d: %v", seed, err)
 	}
+	c.faults.Set(nil)
 	if c.rng.IntN(2) == 0 { // settle does so in any case
 		c.sweep(seed)
 	}
@@ -341,7 +356,7 @@ func (c *crashes) sweep(seed int) {
 	defer c.changing.Unlock()
 	if _, err := c.d.Strays(func(name string, id schema.UUID, _ int32) bool {
 		x := c.topics[name]
-		return x != nil && x.id == id
+		return x != nil && (x.id == id || id == schema.ZeroUUID)
 	}); err != nil {
 		c.t.Fatalf("seed %d: %v", seed, err)
 	}
@@ -360,8 +375,14 @@ func (c *crashes) create(name string, x *crashed) {
 	if x.log != nil {
 		return
 	}
-	if x.log, _ = c.d.Create(name, x.id, 0, x.dir); x.log != nil {
+	var err error
+	if x.log, err = c.d.Create(name, x.id, 0, x.dir); x.log != nil {
 		x.dir = c.d.DirID(x.log)
+	}
+	var other *storage.InconsistentTopicID
+	x.blocked = errors.As(err, &other)
+	if x.blocked && other.Have == x.id {
+		c.t.Errorf("a log that is there: %v", err)
 	}
 }
 
@@ -421,18 +442,14 @@ func (c *crashes) act(name string) {
 	case x.log == nil:
 		runtime.Gosched()
 	case act == 1:
-		if end := x.log.View().LogEnd; x.log.Flush(end) == nil {
-			x.flushed = end
+		if x.log.Flush(x.log.View().LogEnd) == nil {
+			x.durable = len(x.acked)
 		}
 	default:
-		b := codecs.NewBuilder()
-		for range 1 + c.rng.IntN(8) {
-			b.Add(time.Now().UnixMilli(), nil, make([]byte, 300), nil)
-			x.asked++
-		}
-		if a, err := x.log.Append([]record.Batch{b.Bytes()}, storage.AppendOptions{Now: time.Now()}); err == nil {
+		value := fmt.Sprint(name, c.made, len(x.acked), strings.Repeat(".", c.rng.IntN(2000)))
+		if a, err := x.log.Append([]record.Batch{oneBatch(value, int32(len(x.acked)))}, storage.AppendOptions{Now: time.Now()}); err == nil {
 			x.log.SetHighWatermark(a.LastOffset + 1)
-			x.acked = a.LastOffset + 1
+			x.acked = append(x.acked, value)
 		}
 	}
 }
@@ -447,9 +464,7 @@ func (c *crashes) die() {
 		c.mem.Crash(c.rng)
 	}
 	for _, x := range c.topics { // each for itself
-		if x.log = nil; power {
-			x.acked = x.flushed
-		}
+		x.log, x.power = nil, x.power || power
 	}
 }
 
@@ -459,7 +474,13 @@ func (c *crashes) settle(seed int) {
 	c.createAll()
 	c.d.Start()
 	c.sweep(seed)
-	c.createAll() // what had a stray's name
+	c.changing.Lock()
+	for name, x := range c.topics { // each for itself
+		if x.blocked { // by what was a stray
+			c.create(name, x)
+		}
+	}
+	c.changing.Unlock()
 	deadline := time.Now().Add(20 * time.Second)
 	for there := false; !there; runtime.Gosched() {
 		c.changing.Lock()
@@ -475,10 +496,272 @@ func (c *crashes) settle(seed int) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	for name, x := range c.topics { // each for itself
-		v := x.log.View()
-		if v.LogEnd < x.acked || v.LogEnd > x.asked || x.log.TopicID() != x.id || c.d.Log(x.id, 0) != x.log {
-			c.t.Fatalf("seed %d: log %s ends at %d; %d records were acknowledged, %d asked for\n%s", seed, name, v.LogEnd, x.acked, x.asked, c.said.String())
+		got := values(c.t, x.log)
+		both := min(len(got), len(x.acked))
+		least := len(x.acked)
+		if x.power {
+			least = x.durable
 		}
-		x.asked, x.acked, x.flushed, x.log = v.LogEnd, v.LogEnd, v.LogEnd, nil // Close flushes
+		if len(got) < least || len(got) > len(x.acked)+1 || !slices.Equal(got[:both], x.acked[:both]) || x.log.TopicID() != x.id || c.d.Log(x.id, 0) != x.log {
+			c.t.Fatalf("seed %d: log %s has %d records; %d were acknowledged, %d are durable, power lost: %v\n%s", seed, name, len(got), len(x.acked), x.durable, x.power, c.said.String())
+		}
+		x.acked, x.durable, x.power, x.log = got, len(got), false, nil // Close flushes
+	}
+}
+
+// num.recovery.threads.per.data.dir acts at once on what is being recovered.
+func TestRecoveryThreadsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := dirty(t, map[string]int{"t": 1000, "u": 1000, "v": 1000, "w": 1000}, "/a")
+		r.c.RecoveryThreads = 1
+		r.slowly("-0", time.Second)
+		r.open()
+		r.d.Start()
+		readers := func() int {
+			synctest.Wait()
+			r.d.mu.Lock()
+			defer r.d.mu.Unlock()
+			return r.d.dirs[0].readers
+		}
+		time.Sleep(1500 * time.Millisecond)
+		r.want("readers", readers(), 1)
+		r.d.SetRecoveryThreads(3)
+		r.want("readers when there may be three", readers(), 3)
+		r.d.SetRecoveryThreads(2)
+		time.Sleep(4 * time.Second)
+		r.want("readers when there may be two", readers(), 2)
+		time.Sleep(time.Minute)
+		r.want("readers in the end", readers(), 0)
+		r.want("logs", len(r.d.Logs()), 4)
+		r.close(1)
+	})
+}
+
+// Logs of which there are two, and those of which nobody knows whose they are, are read at the start, however much there is.
+func TestComparedAtTheStart(t *testing.T) {
+	r := dirty(t, map[string]int{"t": 300, "u": 300}, "/a", "/b")
+	if err := r.mem.Remove("/b/u-0/partition.metadata"); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]schema.UUID{}
+	for _, dir := range []string{"/a", "/b"} {
+		m, err := ReadMeta(r.mem, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[dir] = m.DirectoryID
+	}
+	copyAll(t, r.mem, "/a/t-0", "/b/t-0")
+	r.c.Assigned = func(schema.UUID, int32) (schema.UUID, bool) { return ids["/b"], true }
+	r.open()
+	l := r.d.Log(topic("t"), 0)
+	if l == nil {
+		t.Fatalf("the log is not served\n%s", r.said.String())
+	}
+	r.want("the log", []any{l.Dir(), l.View().LogEnd, r.exists("/a/t-0")}, []any{"/b/t-0", int64(300), false})
+	_, err := r.d.Create("u", topic("u"), 0, schema.ZeroUUID)
+	wantError(t, err, errUnnamed, "/b/u-0")
+	r.close(1)
+}
+
+// copyAll copies a directory.
+func copyAll(t testing.TB, m *vfs.Mem, from, to string) {
+	t.Helper()
+	names, err := m.List(from)
+	if err = errors.Join(err, m.MkdirAll(to, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := vfs.ReadWhole(m, from+"/"+name, 1<<24)
+		if err == nil {
+			err = vfs.Replace(m, to+"/"+name, b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A log that the metadata has in a directory which is not here is not recovered, nor is one whose directory fails: none is served, and
+// nothing more is read of a disk that failed.
+func TestNotRecovered(t *testing.T) {
+	for _, after := range []time.Duration{500 * time.Millisecond, 1500 * time.Millisecond} { // t is being read, for the last time; w waits
+		synctest.Test(t, func(t *testing.T) {
+			r := dirty(t, map[string]int{"t": 300, "u": 300, "v": 300, "w": 300, "x": 300}, "/a", "/b", "/c")
+			elsewhere := schema.UUID{1, 2, 3}
+			r.c.Assigned = func(id schema.UUID, _ int32) (schema.UUID, bool) { return elsewhere, id == topic("u") }
+			var gone atomic.Bool
+			var used []string // of a directory that failed
+			r.c.RecoveryThreads = 1
+			r.faults.Set(func(op vfs.Op) error {
+				switch {
+				case strings.HasPrefix(op.Path, "/c") && op.Kind != vfs.OpClose:
+					return syscall.EIO
+				case gone.Load() && strings.HasPrefix(op.Path, "/a/w"):
+					used = append(used, op.Path)
+				case op.Kind != vfs.OpRead || !strings.HasPrefix(op.Path, "/a") || !strings.HasSuffix(op.Path, ".log"):
+					return nil
+				}
+				return &vfs.Slow{Wait: func() { time.Sleep(time.Second) }}
+			})
+			r.open()
+			r.d.Start()
+			time.Sleep(after)
+			gone.Store(true)
+			r.d.diskFailed(r.d.dirs[0], syscall.EIO)
+			r.d.Abandon(r.d.dirs[0].meta.DirectoryID)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			r.want("used of a disk that failed, logs", []any{len(used), len(r.d.Logs())}, []any{0, 1}) // x in /b
+			for _, name := range []string{"t", "u", "w"} {
+				_, err := r.d.Create(name, topic(name), 0, r.d.dirs[0].meta.DirectoryID)
+				wantError(t, err, ErrOffline)
+			}
+			r.want("said", strings.Count(r.said.String(), "level=ERROR"), 3) // two disks, and u at the start
+			r.d.Close(-1)
+		})
+	}
+}
+
+// Where too many files are open from the first one of a log on, nobody knows at the start whose it is. It is recovered when Create asks.
+func TestRecoveredAfterTooManyFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := dirty(t, map[string]int{"t": 1000}, "/a")
+		r.faults.Set(func(op vfs.Op) error {
+			if strings.Contains(op.Path, "/t-0/") && op.Kind == vfs.OpOpen {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+		r.open()
+		r.d.Start()
+		r.faults.Set(nil)
+		_, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+		wantError(t, err, ErrRecovering)
+		synctest.Wait()
+		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(1000))
+		r.close(1)
+	})
+}
+
+// A log of which a full disk lets no more than its reading come to its end is read more and more seldom.
+func TestRecoveryPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := dirty(t, map[string]int{"t": 1000}, "/a")
+		var read int64
+		r.faults.Set(func(op vfs.Op) error {
+			switch {
+			case op.Kind == vfs.OpRead && strings.HasSuffix(op.Path, "/t-0/00000000000000000000.log"):
+				read += op.Length
+			case op.Kind == vfs.OpTruncate && strings.Contains(op.Path, "/t-0/"):
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		r.c.OnRetry = func() { _, _ = r.d.Create("t", topic("t"), 0, schema.ZeroUUID) }
+		r.open()
+		r.d.Start()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if times := read >> 20; times < 3 || times > 10 {
+			t.Fatalf("a MiB was read %d times in ten minutes", times)
+		}
+		r.faults.Set(nil)
+		time.Sleep(recoveryPauseMax + time.Minute)
+		synctest.Wait()
+		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(1000))
+		if strings.Contains(r.said.String(), "recovered 1 of 1 logs") != true {
+			t.Fatal(r.said.String())
+		}
+		r.close(1)
+	})
+}
+
+// A directory that was shut down cleanly, and of which a log whose index is gone is being read, does not count as shut down cleanly.
+func TestCloseWhileAnIndexIsRebuilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "/a").open()
+		l := r.create("t")
+		r.append(l, 1000)
+		if err := l.Roll(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		r.close(1)
+		if err := r.mem.Remove("/a/t-0/00000000000000000000.index"); err != nil {
+			t.Fatal(err)
+		}
+		r.slowly("t-0", time.Second)
+		r.open()
+		r.want("clean", []any{r.d.dirs[0].clean, r.d.Log(topic("t"), 0)}, []any{true, (*storage.Log)(nil)})
+		r.d.Start()
+		time.Sleep(1500 * time.Millisecond)
+		r.close(2)
+		r.faults.Set(nil)
+		r.open()
+		r.want("clean after that", r.d.dirs[0].clean, false)
+		r.recoverAll()
+		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(1000))
+		r.close(3)
+	})
+}
+
+// A log that was moving when the node was killed is served without a look at the copy, which is made anew.
+func TestMovesAgain(t *testing.T) {
+	for _, records := range []int{10, 1000} {
+		r := newRig(t, "/a", "/b").open()
+		l := r.create("t")
+		r.append(l, records)
+		if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+			t.Fatal(err)
+		}
+		r.d.moveAll(func(int) bool { return false }) // a part of it
+		r.kill()
+		r.ops.Reset()
+		r.open()
+		for _, op := range r.ops.Ops(vfs.OpRead) {
+			if strings.HasSuffix(op.Path, ".log") && strings.Contains(op.Path, "-future/") {
+				t.Fatalf("the copy is read: %v", op)
+			}
+		}
+		r.recoverAll()
+		to := r.d.MovesTo(topic("t"), 0)
+		r.want("moves", []any{r.d.DirID(r.d.Log(topic("t"), 0)), to}, []any{r.d.IDs()[0], r.d.IDs()[1]})
+		for len(r.d.movesOf(nil)) > 0 {
+			r.d.moveAll(func(int) bool { return true })
+		}
+		l = r.d.Log(topic("t"), 0)
+		r.want("moved", []any{l.Dir(), l.View().LogEnd}, []any{"/b/t-0", int64(records)})
+		r.close(1)
+	}
+}
+
+// Create that comes while recovery ends gives the log, or is told that it is being recovered: it never makes another one.
+func TestCreateWhileRecoveryEnds(t *testing.T) {
+	for range 200 {
+		r := dirty(t, map[string]int{"t": 5}, "/a", "/b")
+		if err := r.opened(0); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for {
+					l, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID)
+					if l != nil {
+						if end := l.View().LogEnd; end != 5 {
+							t.Errorf("a log that ends at %d", end)
+						}
+						return
+					}
+					if !errors.Is(err, ErrRecovering) {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		r.d.Start()
+		wg.Wait()
+		r.close(1)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
@@ -25,6 +26,9 @@ func (d *Dirs) unopened(p partition, id, dirID schema.UUID) (*broken, error) {
 				return nil, fmt.Errorf("log %s is offline: %v", p, err)
 			}
 			return nil, fmt.Errorf("log %s is offline: %w", p, err)
+		case d.c.Now().Before(other.notBefore):
+			d.wanting.Store(true)
+			return nil, fmt.Errorf("log %s is offline: %w, later, for it ended with: %v", p, ErrRecovering, other.err)
 		case b != nil: // which one is right only Load finds out
 			return nil, fmt.Errorf("log %s is offline until the next start: it is in %s and %s", p, b.dir.path, dir.path)
 		}
@@ -37,19 +41,16 @@ func (d *Dirs) unopened(p partition, id, dirID schema.UUID) (*broken, error) {
 	return b, nil
 }
 
-// reload opens a log that could not be opened when the node started. Nobody else does: its place is kept. If its creation was not
-// completed then, it is taken away, and nil. The error is errStopped if reading said so, ErrRecovering after errMuch.
+// reload opens a log in its place. Nobody else does. Nil: its creation was not completed, and there is nothing any more. The error is
+// errStopped if reading said so, ErrRecovering after errMuch.
 func (d *Dirs) reload(b *broken, id schema.UUID, reading func(int) error) (*storage.Log, error) {
-	o := d.options(b.dir, b.name)
-	o.Clean, o.Reading = b.dir.clean, reading
-	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned = b.lines[recoveryPoints].offset, b.lines[startOffsets].offset,
-		b.lines[highWatermarks].offset, b.lines[cleanedOffsets].offset
-	log, rec, err := storage.Open(o)
+	log, rec, err := d.openLog(b, id, reading)
 	switch {
 	case errors.Is(err, errStopped):
 		return nil, err
 	case errors.Is(err, errMuch):
 		d.mu.Lock()
+		b.id = id
 		d.postpone(b, rec.BytesDue)
 		d.mu.Unlock()
 		return nil, fmt.Errorf("log %s is offline: %w", b.name, ErrRecovering)
@@ -57,48 +58,44 @@ func (d *Dirs) reload(b *broken, id schema.UUID, reading func(int) error) (*stor
 		if fault(err) {
 			d.diskFailed(b.dir, err)
 		}
-		return nil, d.stays(b, b.id, err, vfs.Exhausted(err))
+		return nil, d.stays(b, err)
+	case log == nil:
+		d.mu.Lock()
+		delete(b.dir.broken, b.name)
+		d.mu.Unlock()
+		return nil, nil
 	}
-	d.sayRecovery(o.Dir, rec)
-	switch have := log.TopicID(); have {
-	case schema.ZeroUUID:
-		if log.Size() == 0 && log.View().LogEnd == 0 {
-			if err := log.Remove(); err != nil {
-				return nil, d.stays(b, have, err, vfs.Exhausted(err))
-			}
-			d.mu.Lock()
-			delete(b.dir.broken, b.name)
-			d.mu.Unlock()
-			return nil, nil
-		}
-		return nil, d.stays(b, have, errors.Join(fmt.Errorf("log %s has no partition.metadata that says which topic's it is", o.Dir), log.Close(false)), false)
-	case id:
-	default:
-		err := &storage.InconsistentTopicID{Dir: o.Dir, Have: have, Want: id}
-		return nil, d.stays(b, have, errors.Join(err, log.Close(false)), false)
+	if err := d.serve(&entry{log: log, name: b.name, key: key{log.TopicID(), b.name.index}, dir: b.dir}, b); err != nil {
+		return nil, d.stays(b, errors.Join(err, log.Close(false)))
 	}
-	if err := d.serve(&entry{log: log, name: b.name, key: key{id, b.name.index}, dir: b.dir}, b); err != nil {
-		err = errors.Join(err, log.Close(false))
-		if errors.Is(err, errStopped) {
-			return nil, err
-		}
-		return nil, d.stays(b, id, err, false)
-	}
-	if log.RecoveryPoint() < o.RecoveryPoint { // as after Truncated
-		d.checkpointHere(b.dir, recoveryPoints, cleanedOffsets)
-	}
-	if rec.SegmentsDeleted > 0 {
-		d.purgeLater(log, d.c.Now())
-	}
+	d.purgeDeleted(log, rec)
 	return log, nil
 }
 
-// stays notes why a log still cannot be opened, and says it if that is another reason than before.
-func (d *Dirs) stays(b *broken, id schema.UUID, err error, again bool) error {
+// How long a log whose recovery found no room is left alone: longer after each time, for all of it is read again.
+const (
+	recoveryPause    = 5 * time.Second
+	recoveryPauseMax = 5 * time.Minute
+)
+
+// stays notes why a log still cannot be opened, and says it if no other time will be better.
+func (d *Dirs) stays(b *broken, err error) error {
+	var other *storage.InconsistentTopicID
 	d.mu.Lock()
-	b.id, b.err, b.again, b.recovery = id, err, again, nil
+	b.err, b.again = err, vfs.Exhausted(err)
+	switch {
+	case errors.As(err, &other):
+		b.id = other.Have
+	case errors.Is(err, errUnnamed):
+		b.id = schema.ZeroUUID
+	case b.again && b.recovery != nil:
+		b.notBefore = d.c.Now().Add(min(recoveryPause<<min(b.tries, 10), recoveryPauseMax))
+		b.tries++
+	}
+	again := b.again
+	b.recovery = nil
 	d.mu.Unlock()
-	if !again {
+	if !again && !errors.Is(err, ErrOffline) { // the disk's failure was said
 		d.c.Logger.Error("a log cannot be opened and is offline", "dir", b.dir.path, "topic", b.name.topic, "partition", b.name.index, "error", err)
 	}
 	return fmt.Errorf("log %s is offline: %w", b.name, err)

@@ -45,6 +45,16 @@ func (r *runner) wakeMover() {
 	}
 }
 
+// stopping says whether end was called.
+func (r *runner) stopping() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 func (r *runner) end() {
 	close(r.stop)
 	r.wg.Wait()

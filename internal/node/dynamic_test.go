@@ -423,8 +423,9 @@ var elsewhere = map[string]string{
 	"unclean.leader.election.enable":                 "one node has no other replica to elect: package controller's scripts",
 	"cordoned.log.dirs":                              "it needs several directories: TestCordonedDirectories",
 	"replica.alter.log.dirs.io.max.bytes.per.second": "the same: TestReplicaMoves",
-	"listeners":                      "not live here: refused, TestListenersAreNotLive",
-	"listener.security.protocol.map": "not live here: refused, TestListenersAreNotLive",
+	"num.recovery.threads.per.data.dir":              "it needs a crash: package logdir's TestRecoveryThreadsChange",
+	"listeners":                                      "not live here: refused, TestListenersAreNotLive",
+	"listener.security.protocol.map":                 "not live here: refused, TestListenersAreNotLive",
 }
 
 // laterKeys are those of the consumer, share and streams protocols and of compaction, which have tests of their own where they are decided.

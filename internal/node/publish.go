@@ -44,6 +44,7 @@ func (n *Node) configure(image *metadata.Image) {
 	}
 	n.dirs.SetIntervals(intervals(v))
 	n.dirs.SetCleaner(cleanerConfig(v))
+	n.dirs.SetRecoveryThreads(v.Int("num.recovery.threads.per.data.dir"))
 	n.dirs.SetMoveRate(moveRate(v))
 	n.cordon()
 	n.dirs.SetProducerIDExpiry(v.Duration("producer.id.expiration.ms"))
@@ -111,11 +112,15 @@ func (n *Node) publishCoordinators(d *metadata.Delta, image *metadata.Image) {
 	n.shares.ImageChanged(d)
 }
 
-// sweepStrays puts logs aside that the metadata does not give to this node.
+// sweepStrays puts logs aside that the metadata does not give to this node. Where a log's topic id could not be read its name counts:
+// whose it is shows when it can be opened.
 func (n *Node) sweepStrays() error {
 	image := n.image()
-	moved, err := n.dirs.Strays(func(_ string, id schema.UUID, partition int32) bool {
+	moved, err := n.dirs.Strays(func(name string, id schema.UUID, partition int32) bool {
 		t, ok := image.TopicByID(id)
+		if id == schema.ZeroUUID {
+			t, ok = image.Topic(name)
+		}
 		if !ok {
 			return false
 		}
@@ -132,6 +137,7 @@ func (n *Node) sweepStrays() error {
 	})
 	if len(moved) > 0 {
 		n.o.Logger.Warn("logs that no topic knows were put aside", "directories", moved)
+		n.replicas.Retry() // their names are free
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +49,15 @@ func TestServesWhileItRecovers(t *testing.T) {
 		}
 		return commit(ctx, cl, 17, "")
 	}, kgo.ProducerBatchCompression(kgo.NoCompression()))
+	place, _ := s.assigned("much")
 	s.crash()
+	from, to := "/a/much-0", "/b/much-0" // somebody moves it by hand
+	if _, err := s.mem.Stat(from); err != nil {
+		from, to = to, from
+	}
+	if err := s.mem.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
 	open := make(chan bool)
 	pass := sync.OnceFunc(func() { close(open) })
 	defer pass()
@@ -101,6 +110,36 @@ func TestServesWhileItRecovers(t *testing.T) {
 		if o, _ := ends.Lookup("much", 0); err != nil || o.Offset != 43 {
 			return fmt.Errorf("the topic ends at %d, %w", o.Offset, err)
 		}
+		s.await(ctx, "the controller hears where the log is", func() bool {
+			now, known := s.assigned("much")
+			return known && now != place
+		})
 		return nil
 	}, kgo.ConsumeTopics("much"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(10*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }))
+}
+
+// Where too many files are open at the start, not even whose logs there are can be read. They are not set aside as strays, and there when
+// files can be opened.
+func TestTooManyFilesAtTheStart(t *testing.T) {
+	s := newSite(t)
+	s.props["replica.high.watermark.checkpoint.interval.ms"] = "20"
+	s.up()
+	s.fill("kept")
+	s.crash()
+	s.faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpOpen && strings.Contains(op.Path, "/kept-0/") {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	s.up()
+	s.with(func(ctx context.Context, cl *kgo.Client) error {
+		if err := s.produce(ctx, "kept"); !errors.Is(err, kerr.KafkaStorageError) {
+			return fmt.Errorf("a record for a log that cannot be opened: %w", err)
+		}
+		s.faults.Set(nil)
+		s.await(ctx, "the log is there", func() bool { return s.produce(ctx, "kept") == nil })
+		s.wantFirst(ctx, "kept", []string{"1", "2"})
+		return nil
+	})
 }

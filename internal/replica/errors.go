@@ -18,6 +18,7 @@ var (
 	ErrNotEnoughAfter   = errors.New("replica: fewer in-sync replicas than min.insync.replicas after the append")
 	ErrTimedOut         = errors.New("replica: not replicated in time")                 // REQUEST_TIMED_OUT
 	ErrOffline          = errors.New("replica: the log directory is offline")           // KAFKA_STORAGE_ERROR
+	ErrRecovering       = fmt.Errorf("%w: the log is being recovered", ErrOffline)      // likewise, for a while
 	ErrNotAvailable     = errors.New("replica: high watermark is behind the new epoch") // OFFSET_NOT_AVAILABLE
 	ErrClosed           = errors.New("replica: the node is shutting down")
 )

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -146,7 +147,8 @@ func (f *waitingFetch) finish() {
 	f.done(f.results)
 }
 
-// look reads every part that may have news. It says whether the fetch may be answered now.
+// look reads every part that may have news. It says whether the fetch may be answered now. A partition whose log is being recovered is
+// one that has nothing yet: its error can wait, or its client would ask again and again.
 func (f *waitingFetch) look() (enough bool) {
 	f.parts = f.session.Take(f.parts[:0])
 	f.results, f.keep, f.starved = f.results[:0], f.keep[:0], f.starved[:0]
@@ -162,7 +164,7 @@ func (f *waitingFetch) look() (enough bool) {
 		if r.more {
 			f.starved = append(f.starved, part)
 		}
-		enough = enough || r.Err != nil || r.Diverging || r.more && total > 0
+		enough = enough || r.Err != nil && !errors.Is(r.Err, ErrRecovering) || r.Diverging || r.more && total > 0
 		if hw, start := part.Told(); r.Err != nil || r.Diverging || r.Slice.Size > 0 || f.o.Full ||
 			r.View != nil && (r.View.HighWatermark != hw || r.View.LogStart != start) {
 			f.results = append(f.results, r)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/klamm-io/klamm/internal/fetch"
 	"github.com/klamm-io/klamm/internal/isr"
+	"github.com/klamm-io/klamm/internal/logdir"
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
@@ -35,8 +36,8 @@ type Partition struct {
 	role atomic.Pointer[role]
 	// failed says that the log's directory failed: the replica is offline until the next start. Guarded by Set.changing.
 	failed bool
-	// wanting is why there is no log yet: the disk was full, too many files were open, or it is being recovered. Otherwise nil. Guarded
-	// by Set.changing.
+	// wanting is why there is no log yet, if it may come: the disk was full, too many files were open, another topic's log has its
+	// name, or it is being recovered. Guarded by Set.changing.
 	wanting error
 
 	watchers atomic.Pointer[[]Watcher]     // replaced under mu, read without
@@ -54,6 +55,7 @@ type role struct {
 	Leads          bool
 	Deleted        bool
 	Offline        bool
+	Recovering     bool // offline until the log is recovered
 	EnoughInSync   bool
 }
 
@@ -98,6 +100,8 @@ func (p *Partition) leadsIn(epoch int32) (*role, *storage.Log, error) {
 	switch {
 	case r.Deleted:
 		return r, nil, ErrUnknownPartition
+	case r.Recovering:
+		return r, nil, ErrRecovering
 	case r.Offline:
 		return r, nil, ErrOffline
 	}
@@ -171,7 +175,8 @@ func (p *Partition) Log() *storage.Log {
 // become takes in the metadata. Apply calls it, one call at a time for each partition.
 func (p *Partition) become(m *metadata.Partition, minISR int, now time.Time) error {
 	old := p.role.Load()
-	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil || p.failed}
+	r := &role{Leader: m.Leader, Epoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Leads: m.Leader == p.set.self, Offline: p.log == nil || p.failed,
+		Recovering: errors.Is(p.wanting, logdir.ErrRecovering)}
 	a := isr.Assignment{Replicas: m.Replicas, ISR: m.ISR, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch}
 	if r.Leads && !r.Offline {
 		if old == nil || !old.Leads || old.Epoch != r.Epoch {

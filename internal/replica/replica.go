@@ -57,7 +57,7 @@ type Set struct {
 	now    func() time.Time
 	topic  func(string) TopicConfig
 
-	// changing serialises what changes roles: Apply, Configure, Retry and Close. It guards:
+	// changing serialises what changes roles: Apply, Configure, Retry, Recovered, DirectoryFailed and Close. It guards:
 	changing sync.Mutex
 	closed   bool
 	image    *metadata.Image // of the last Apply
@@ -210,25 +210,26 @@ func (s *Set) create(t *metadata.Topic, index int32, dir schema.UUID, before *Pa
 		s.logger.Info("a replica that could not be created before is there", "topic", t.Name, "partition", index)
 	}
 	if log == nil && before != nil {
-		before.wanting = wanting(err)
+		before.wanting = comes(err)
 		return before
 	}
-	p := &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s, log: log, wanting: wanting(err)}
+	p := &Partition{Topic: t.Name, ID: t.ID, Index: index, name: fmt.Sprintf("%s-%d", t.Name, index), set: s, log: log, wanting: comes(err)}
 	p.role.Store(&role{Leader: -1, Epoch: -1, Offline: log == nil})
 	s.add(p)
 	return p
 }
 
-// wanting is an error of a log that may be there another time; otherwise nil.
-func wanting(err error) error {
-	if vfs.Exhausted(err) || errors.Is(err, logdir.ErrRecovering) {
+// comes is an error of a log that may be there another time; otherwise nil.
+func comes(err error) error {
+	var other *storage.InconsistentTopicID // until that one is set aside
+	if vfs.Exhausted(err) || errors.Is(err, logdir.ErrRecovering) || errors.As(err, &other) {
 		return err
 	}
 	return nil
 }
 
-// Retry creates the replicas whose logs could not be created because a disk was full or too many files were open. The directories
-// ask for it when it may be different now (logdir.Config.OnRetry). The first one for which it is not ends it, until the directories ask
+// Retry creates the replicas whose logs could not be created because a disk was full, too many files were open, or another log had the
+// name. The directories ask for it when it may be different now (logdir.Config.OnRetry). The first one for which it is not ends it, until the directories ask
 // again: there may be thousands, and who calls has more to do. Metadata and Close get in between.
 func (s *Set) Retry() {
 	s.changing.Lock()
@@ -262,12 +263,12 @@ func (s *Set) retry(p *Partition) bool {
 	return s.again(p)
 }
 
-// again creates a replica, if it is still wanting. False says that no other one can be created now. changing is held.
+// again creates a replica that has no log. False says that no other one can be created now. changing is held.
 func (s *Set) again(p *Partition) bool {
 	if s.closed || s.image == nil {
 		return false
 	}
-	if now, err := s.Identified(p.ID, p.Index); err != nil || now != p || p.wanting == nil {
+	if now, err := s.Identified(p.ID, p.Index); err != nil || now != p || p.log != nil || p.failed {
 		return true
 	}
 	t, ok := s.image.TopicByID(p.ID)
