@@ -107,10 +107,8 @@ func (d *Dirs) moveLogs() {
 
 // permitMove waits until bytes that were copied have had their time; false: the node stops. A rate that is changed acts at once.
 func (d *Dirs) permitMove(bytes int) bool {
-	select {
-	case <-d.stop:
+	if d.stopping() {
 		return false
-	default:
 	}
 	for wait := d.moveRate.wait(bytes, d.c.Now()); wait > 0; wait = d.moveRate.wait(0, d.c.Now()) {
 		select {
