@@ -131,6 +131,12 @@ func (d *Dirs) retain(now time.Time) {
 	}
 }
 
+func (d *Dirs) keepProducers() {
+	for _, l := range d.Logs() {
+		d.checkDisk(l, l.KeepProducers())
+	}
+}
+
 func (d *Dirs) expireProducers(now time.Time) {
 	for _, l := range d.Logs() {
 		l.ExpireProducers(now)

@@ -15,9 +15,8 @@ import (
 
 // How logs are recovered that a crash left with much to read:
 //
-//   - Load reads a little of each log, which is enough for those that took few records or none since they were flushed: the producers'
-//     state comes from a snapshot there, and only where flushes come between snapshots headers are read. Of the others it keeps the
-//     place, as of logs that cannot be opened; the error is ErrRecovering.
+//   - Load reads a little of each log, which is enough for those that took few records or none since they were flushed. Of the others it
+//     keeps the place, as of logs that cannot be opened; the error is ErrRecovering.
 //   - Start has them read, num.recovery.threads.per.data.dir at a time in each directory, those with the least first. That is I/O under
 //     no lock. One that is whole is served at once, and OnRecovered hears of it.
 //   - Who takes a log away halts its recovery; so does Close for all. What the disk has then is what a crash would leave.

@@ -765,3 +765,26 @@ func TestCreateWhileRecoveryEnds(t *testing.T) {
 		r.close(1)
 	}
 }
+
+// A log that is flushed and idle when the node is killed is served at once, however much its last segment has.
+func TestFlushedLogsAreServedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "/a").open()
+		r.d.Start()
+		l := r.create("t")
+		for range 100 {
+			if _, err := l.Append([]record.Batch{oneBatch(strings.Repeat(".", 16_000), -1)}, storage.AppendOptions{Now: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Flush(100); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		r.kill()
+		r.open()
+		r.want("waiting", len(r.d.dirs[0].pending), 0)
+		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(100))
+		r.close(1)
+	})
+}

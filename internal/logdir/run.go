@@ -222,7 +222,7 @@ type task struct {
 func (d *Dirs) tasks() []*task {
 	return []*task{
 		{soon: true, every: func(i *Intervals) time.Duration { return i.HighWatermark }, run: func(time.Time) { d.probe(); d.checkpointAll(highWatermarks); d.retry() }},
-		{every: func(i *Intervals) time.Duration { return i.RecoveryCheckpoint }, run: func(time.Time) { d.checkpointAll(recoveryPoints) }},
+		{every: func(i *Intervals) time.Duration { return i.RecoveryCheckpoint }, run: func(time.Time) { d.keepProducers(); d.checkpointAll(recoveryPoints) }},
 		{every: func(i *Intervals) time.Duration { return i.StartCheckpoint }, run: func(time.Time) { d.checkpointAll(startOffsets) }},
 		{soon: true, every: func(i *Intervals) time.Duration { return d.flushEvery(i) }, run: d.flushAged},
 		{every: func(i *Intervals) time.Duration { return i.Retention }, run: d.retain},

@@ -123,6 +123,9 @@ func (c *crasher) step() {
 	case n < 60:
 		say("append")
 		c.append()
+	case n < 62:
+		say("keep producers")
+		c.mustWithRoom(c.l.KeepProducers())
 	case n < 65:
 		say("roll")
 		c.mustWithRoom(c.l.Roll(c.now))

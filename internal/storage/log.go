@@ -68,6 +68,7 @@ type Log struct {
 
 	recoveryPoint int64
 	cleaned       int64   // below it the log was compacted; truncation moves it down
+	keptAt        int64   // where the log ended when KeepProducers looked last
 	unsure        int64   // base of the first segment that Open has repaired and no flush has made durable since
 	truncations   int     // how often; a flush that crosses one must not move the recovery point
 	dirDirty      bool    // names changed since the directory was synced

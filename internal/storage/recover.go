@@ -50,7 +50,7 @@ func (ld *loader) recover() error {
 		if err != nil {
 			return err
 		}
-		if i == from && ld.snapshotBelow(ld.segs[i].knownAborts) >= offset {
+		if i == from && ld.stateFrom(ld.segs[i]) >= offset {
 			ld.rec.BytesDue -= trusted // otherwise its headers are read
 		}
 		torn, err := ld.scan(i, trusted, offset)

@@ -13,7 +13,7 @@ import (
 )
 
 // strays removes the snapshots that belong to no segment, but for the newest if it is above all segments: a clean
-// shutdown wrote that one. After a crash it also removes those above the recovery point: nobody knows what they hold.
+// shutdown wrote that one, or KeepProducers. After a crash it also removes those above the recovery point: nobody knows what they hold.
 func (ld *loader) strays() error {
 	p := &ld.l.producers
 	bases := make(map[int64]bool, len(ld.segs))
@@ -34,12 +34,11 @@ func (ld *loader) strays() error {
 }
 
 // replayTo brings the producers' state to a position in segment i: from the state of the segment before it, if that was
-// just read, or from the newest snapshot and the headers behind it. That may be above the position, as far as the aborted
-// transactions are known.
+// just read, or from a snapshot and the headers behind it. The state may be beyond the position.
 func (ld *loader) replayTo(i int, pos, offset int64) error {
 	s, p := ld.segs[i], &ld.l.producers
 	if ld.ready != i {
-		if err := ld.restore(max(s.base, s.knownAborts)); err != nil {
+		if err := ld.restore(ld.stateFrom(s)); err != nil {
 			return err
 		}
 		if err := ld.replaySegments(i, s.base); err != nil {
@@ -52,17 +51,14 @@ func (ld *loader) replayTo(i int, pos, offset int64) error {
 	return ld.replaySegment(s, max(s.base, p.end), pos)
 }
 
-// snapshotBelow is the offset of the newest snapshot at or below one; -1 if there is none.
-func (ld *loader) snapshotBelow(offset int64) int64 {
-	snapshots := ld.l.producers.snapshots
-	i, there := slices.BinarySearch(snapshots, offset)
-	switch {
-	case there:
-		return offset
-	case i == 0:
-		return -1
+// stateFrom is the offset at or below which a snapshot is taken for the recovery of a segment: the recovery point, if there is one and
+// the aborted transactions below it are known. A log that was closed cleanly, or is flushed and idle, has one there. Otherwise it is the
+// segment's beginning: a snapshot has only the last batch of each producer, and those of the segment may be sent again.
+func (ld *loader) stateFrom(s *loading) int64 {
+	if _, there := slices.BinarySearch(ld.l.producers.snapshots, ld.o.RecoveryPoint); there && s.knownAborts == ld.o.RecoveryPoint {
+		return ld.o.RecoveryPoint
 	}
-	return snapshots[i-1]
+	return s.base
 }
 
 // restore loads the newest usable snapshot at or below an offset.

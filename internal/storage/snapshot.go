@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"slices"
+	"sort"
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/vfs"
@@ -99,4 +101,45 @@ func syncFile(fsys vfs.FS, path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// KeepProducers writes the producers' state where a log ends that is flushed and took nothing since the last call: a recovery from there
+// need not read headers then. It does nothing where somebody is busy with the log's files.
+func (l *Log) KeepProducers() error {
+	l.mu.Lock()
+	idle := l.keptAt == l.end
+	l.keptAt = l.end
+	due := idle && l.refuse() == nil && l.recoveryPoint == l.end && l.end > l.producers.lastSnap
+	l.mu.Unlock()
+	if !due || !l.files.TryLock() {
+		return nil
+	}
+	defer l.files.Unlock()
+	if l.freeze() != nil {
+		return nil
+	}
+	defer l.thaw()
+	if l.end != l.keptAt {
+		return nil
+	}
+	before := slices.Clone(l.producers.snapshots)
+	written, err := l.snapshot(l.end, true)
+	if !written || err != nil {
+		return err
+	}
+	p := &l.producers
+	for _, old := range slices.DeleteFunc(before, l.begins) { // earlier ones of the kind
+		path := filePath(l.Dir(), old, suffixSnapshot)
+		if err := removeIfThere(l.fs, path); err != nil {
+			return l.fileError(path, err)
+		}
+		p.snapshots = slices.DeleteFunc(p.snapshots, func(x int64) bool { return x == old })
+	}
+	return nil
+}
+
+// begins says whether a segment begins at an offset.
+func (l *Log) begins(offset int64) bool {
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].base >= offset })
+	return i < len(l.segments) && l.segments[i].base == offset
 }
