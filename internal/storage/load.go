@@ -49,9 +49,10 @@ type loader struct {
 	rec  Recovery
 	segs []*loading
 
-	unnamed   bool // partition.metadata is missing
-	compacted bool // what was read has gaps as only compaction leaves them
-	ready     int  // the producers' state is that at the base of this segment, or behind the last one; -1: nothing loaded
+	unnamed   bool  // partition.metadata is missing
+	compacted bool  // what was read has gaps as only compaction leaves them
+	ready     int   // the producers' state is that at the base of this segment, or behind the last one; -1: nothing loaded
+	known     int64 // the producers' state that was loaded has all below it
 }
 
 // loading is a segment on its way. Only the last one, and those that were read, have what active adds to a segment.

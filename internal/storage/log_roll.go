@@ -70,7 +70,7 @@ func (l *Log) roll(base int64, now time.Time) error {
 	if l.act.size == 0 && l.act.base == base {
 		return nil
 	}
-	if err := l.keepCuts(base); err != nil {
+	if err := l.keepIndexes(base); err != nil {
 		return l.wanting(err)
 	}
 	snap, err := l.snapshot(base, false)
@@ -101,18 +101,30 @@ func (l *Log) roll(base int64, now time.Time) error {
 	return nil
 }
 
-// keepCuts makes durable what Open has cut from the last segment's files, if nothing was flushed since and the next segment will begin at
-// the recovery point: with that one on the disk nobody would look at these again, and what was cut could come back.
-func (l *Log) keepCuts(base int64) error {
+// keepIndexes makes the last segment's indexes durable where the next one will begin at the recovery point or below it: with that one on
+// the disk no recovery looks at this one again, nor does the flush that follows a roll.
+func (l *Log) keepIndexes(base int64) error {
 	l.mu.Lock()
-	a := &l.act
-	due := a.offsets.durable < 0 && l.recoveryPoint >= base
-	handles := []*handle{a.log, a.offsetsFile, a.timesFile, a.abortsIfAny()}
-	l.mu.Unlock()
-	if !due {
+	if l.recoveryPoint < base {
+		l.mu.Unlock()
 		return nil
 	}
-	return syncAll(handles...)
+	a := &l.act
+	a.noteTime()
+	x, handles := a.indexes, []*handle{a.log, a.offsetsFile, a.timesFile, a.abortsIfAny()}
+	l.mu.Unlock()
+	if err := x.write(); err != nil {
+		return err
+	}
+	if err := syncAll(handles...); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.indexes.wrote(&x)
+	a.indexes.markSynced(&x)
+	a.shown = nil
+	return nil
 }
 
 // seal turns the last segment into one that does not change. Its time index gets the largest timestamp, by which the

@@ -35,13 +35,15 @@ func (ld *loader) recover() error {
 		if s.damaged {
 			ld.rec.IndexesRebuilt++
 			s.indexes = s.empty()
-			if torn, err := ld.scan(i, 0, s.base); err != nil {
-				return err
-			} else if torn {
-				return ld.endAt(i)
+			torn, err := ld.scan(i, 0, s.base)
+			if err == nil {
+				err = ld.keepIndexes(s)
 			}
-			if err := ld.keepIndexes(s); err != nil {
+			if err != nil {
 				return err
+			}
+			if torn {
+				return ld.endAt(i)
 			}
 		}
 	}
@@ -122,8 +124,20 @@ func (ld *loader) endAt(i int) error {
 func (ld *loader) trust(s *loading) (pos, offset int64, err error) {
 	s.indexes, s.knownAborts = s.empty(), s.base
 	x := s.empty()
-	if s.damaged || ld.o.RecoveryPoint <= s.base || errors.Join(x.offsets.load(), x.times.load(), x.aborts.loadIfThere()) != nil {
+	if s.damaged || ld.o.RecoveryPoint <= s.base {
 		return 0, s.base, nil
+	}
+	for _, f := range []struct {
+		h   *handle
+		err error
+	}{{s.offsetsFile, x.offsets.load()}, {s.timesFile, x.times.load()}, {s.abortsFile, x.aborts.loadIfThere()}} {
+		if errors.Is(f.err, errInsane) {
+			s.damaged = true
+			return 0, s.base, nil
+		}
+		if f.err != nil {
+			return 0, s.base, fail(f.h, -1, f.err)
+		}
 	}
 	na, err := x.aborts.search(x.aborts.len(), func(a schema.AbortedTxn) bool { return a.LastOffset >= ld.o.RecoveryPoint })
 	if err != nil {
@@ -224,7 +238,7 @@ func (ld *loader) scan(i int, trusted, offset int64) (torn bool, err error) {
 	return torn, ld.cut(s, f)
 }
 
-// cut makes the files as long as what was found good. What the indexes have beyond their files, Flush writes.
+// cut makes the files as long as what was found good, and writes what the indexes have beyond theirs.
 //
 // A cut is made durable at once: after a roll the segment may lie below the recovery point, and what was cut off would
 // come back there, unseen, with the next loss of power.
@@ -236,11 +250,20 @@ func (ld *loader) cut(s *loading, f vfs.File) error {
 		}
 		s.segment.size = s.active.size
 	}
-	return s.active.cutIndexes()
+	if err := s.active.cutIndexes(); err != nil {
+		return err
+	}
+	// What was rebuilt is in the files before anything can end Open: the next one would take what is left of them for all.
+	if err := s.indexes.write(); err != nil {
+		return err
+	}
+	w := s.indexes
+	s.indexes.wrote(&w)
+	return nil
 }
 
 // cutIndexes makes the index files as long as the indexes say they are, and creates those that are missing. The next
-// flush makes that durable, or a roll (keepCuts), or what was cut off could come back below the recovery point.
+// flush makes that durable, or a roll, or what was cut off could come back below the recovery point.
 func (a *active) cutIndexes() error {
 	x := &a.indexes
 	err := errors.Join(
@@ -297,11 +320,11 @@ func (ld *loader) scanBatches(s *loading, f vfs.File) error {
 			l.assignEpoch(e, b.BaseOffset())
 		}
 		next = b.LastOffset() + 1
-		if next > l.producers.end { // otherwise the snapshot has it
+		if next > ld.known { // otherwise the snapshot has it
 			if err := l.replay(&l.producers, b, position{b.BaseOffset(), s.base, pos}, s.noteAborted); err != nil {
 				return err
 			}
-			l.producers.end = next
+			l.producers.end = max(l.producers.end, next)
 		}
 		s.end = next
 		s.add(int64(len(b)), b.LastOffset(), b.MaxTimestamp(), int64(ld.cfg.IndexInterval))
@@ -387,9 +410,7 @@ func (ld *loader) tail(i int) error {
 	}
 	if s.damaged {
 		ld.rec.IndexesRebuilt++
-		s.indexes = s.empty()
-		_, err := ld.scan(i, 0, s.base)
-		return err
+		return ld.rebuild(i)
 	}
 	s.active = s.segment.activate(jitterOf(ld.cfg, l.Dir(), s.base), ld.o.Now)
 	s.indexes, s.read, s.maxTime = *x, true, x.last
@@ -403,11 +424,18 @@ func (ld *loader) tail(i int) error {
 		if !isDamage(err) {
 			return fail(s.log, s.active.size, err)
 		}
-		s.indexes = s.empty()
-		_, err := ld.scan(i, 0, s.base)
-		return err
+		return ld.rebuild(i)
 	}
 	return nil
+}
+
+// rebuild reads a segment whose indexes cannot be used, and makes them anew.
+func (ld *loader) rebuild(i int) error {
+	ld.segs[i].indexes = ld.segs[i].empty()
+	if _, err := ld.scan(i, 0, ld.segs[i].base); err != nil {
+		return err
+	}
+	return ld.keepIndexes(ld.segs[i])
 }
 
 // readTail fills in a last segment from its indexes and the headers behind the last entry.

@@ -13,7 +13,8 @@ import (
 )
 
 // strays removes the snapshots that belong to no segment, but for the newest if it is above all segments: a clean
-// shutdown wrote that one, or KeepProducers. After a crash it also removes those above the recovery point: nobody knows what they hold.
+// shutdown wrote that one, or KeepProducers. After a crash all above the recovery point go, for nobody knows what they hold, and one
+// at it stays.
 func (ld *loader) strays() error {
 	p := &ld.l.producers
 	bases := make(map[int64]bool, len(ld.segs))
@@ -29,7 +30,8 @@ func (ld *loader) strays() error {
 		}
 	}
 	return ld.dropSnapshots(func(offset int64) bool {
-		return !bases[offset] && (offset != newest || offset < highest) || !ld.o.Clean && offset > ld.o.RecoveryPoint
+		kept := offset == newest && offset >= highest || !ld.o.Clean && offset == ld.o.RecoveryPoint
+		return !bases[offset] && !kept || !ld.o.Clean && offset > ld.o.RecoveryPoint
 	})
 }
 
@@ -37,9 +39,12 @@ func (ld *loader) strays() error {
 // just read, or from a snapshot and the headers behind it. The state may be beyond the position.
 func (ld *loader) replayTo(i int, pos, offset int64) error {
 	s, p := ld.segs[i], &ld.l.producers
-	if ld.ready != i {
+	if ld.known = 0; ld.ready != i {
 		if err := ld.restore(ld.stateFrom(s)); err != nil {
 			return err
+		}
+		if p.lastSnap > s.base && p.lastSnap == ld.o.RecoveryPoint {
+			ld.known = p.lastSnap
 		}
 		if err := ld.replaySegments(i, s.base); err != nil {
 			return err
