@@ -39,9 +39,9 @@ type Config struct {
 	// OnRetry hears, from the goroutine of the work behind the scenes, that a log that Create could not make for want of room or of open
 	// files may be tried again. It comes every HighWatermark interval as long as Create fails like that. It must not call Close.
 	OnRetry func()
-	// OnRecovered hears, from a goroutine of the work behind the scenes, that a log is served for which Create gave ErrRecovering, or would
-	// have. It must not call Close.
-	OnRecovered func(l *storage.Log)
+	// OnRecovered hears, from a goroutine of the work behind the scenes, that the recovery has ended of a log for which Create gave
+	// ErrRecovering, or would have: it is served, or Create gives the error. It must not call Close.
+	OnRecovered func(topic schema.UUID, partition int32)
 	// OnOffline hears, once a directory, that its disk failed after Open. Its logs may still take appends until Abandon. It is
 	// called from a goroutine of this package or of a caller, who may be changing the logs: it may ask, but must not call what
 	// changes them.

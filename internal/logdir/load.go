@@ -165,21 +165,26 @@ func (d *Dirs) loadLog(b *broken, reading func(int) error) {
 		b.again = vfs.Exhausted(err)
 		return
 	}
-	d.mu.Lock()
-	delete(b.dir.broken, b.name)
-	d.mu.Unlock()
 	if log == nil {
-		return
-	}
-	e := &entry{log: log, name: b.name, key: key{log.TopicID(), b.name.index}, dir: b.dir}
-	if other := d.add(e); other != nil {
 		d.mu.Lock()
-		d.doubled[e.key] = append(d.doubled[e.key], e)
+		delete(b.dir.broken, b.name)
 		d.mu.Unlock()
 		return
 	}
-	d.flushAgeSet(log.Config().FlushAge)
-	d.purgeDeleted(log, rec)
+	e := &entry{log: log, name: b.name, key: key{log.TopicID(), b.name.index}, dir: b.dir}
+	d.mu.Lock()
+	double := d.logs[e.key] != nil
+	if double { // its place stays until resolveTwice: a checkpoint may be written before
+		d.doubled[e.key] = append(d.doubled[e.key], e)
+	} else {
+		delete(b.dir.broken, b.name)
+		d.put(e)
+	}
+	d.mu.Unlock()
+	if !double {
+		d.flushAgeSet(log.Config().FlushAge)
+		d.purgeDeleted(log, rec)
+	}
 }
 
 // openLog opens the log in a place. wanted is its topic's id; zero: any. It is nil if only its creation was begun: what there was is taken
@@ -191,10 +196,12 @@ func (d *Dirs) openLog(b *broken, wanted schema.UUID, reading func(int) error) (
 	o.RecoveryPoint, o.LogStartOffset, o.HighWatermark, o.Cleaned = b.lines[recoveryPoints].offset, b.lines[startOffsets].offset,
 		b.lines[highWatermarks].offset, b.lines[cleanedOffsets].offset
 	log, rec, err := storage.Open(o)
+	if err == nil || rec.Corruption != nil {
+		d.sayRecovery(o.Dir, rec)
+	}
 	if err != nil {
 		return nil, rec, err
 	}
-	d.sayRecovery(o.Dir, rec)
 	switch have := log.TopicID(); {
 	case have == schema.ZeroUUID && log.Size() == 0 && log.View().LogEnd == 0:
 		if err := log.Remove(); err != nil {
@@ -259,6 +266,11 @@ func (d *Dirs) resolveTwice() {
 		first := d.logs[k]
 		all := append([]*entry{first}, others...)
 		d.drop(first)
+		d.mu.Lock()
+		for _, e := range others {
+			delete(e.dir.broken, e.name)
+		}
+		d.mu.Unlock()
 		if kept := d.chosen(k, all); kept != nil {
 			d.add(kept)
 			all = slices.DeleteFunc(all, func(e *entry) bool { return e == kept })

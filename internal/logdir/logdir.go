@@ -110,8 +110,8 @@ type broken struct {
 	// notBefore is when recovery that found no room may be tried again, tries how often it was. Guarded by Dirs.mu.
 	notBefore time.Time
 	tries     int
-	// moveTo is where the log was on its way to before the start, if it is being recovered. Guarded by Dirs.mu.
-	moveTo *directory
+	// copied is its copy, if it was on its way to another directory when it came to be recovered. Guarded by Dirs.mu.
+	copied *foundFuture
 	// lines are what the checkpoints go on saying of it: what they said when it was opened, or when it was lost. Guarded by Dirs.mu.
 	lines [checkpointKinds]struct {
 		offset int64

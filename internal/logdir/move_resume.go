@@ -3,6 +3,7 @@ package logdir
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"github.com/klamm-io/klamm/internal/schema"
 	"github.com/klamm-io/klamm/internal/storage"
@@ -20,7 +21,7 @@ type foundFuture struct {
 func (d *Dirs) resume(list []foundFuture) {
 	for _, f := range list {
 		if err := d.resumeOne(f); err != nil {
-			d.c.Logger.Error("a log on its way to another directory cannot be used and is left alone", "path", f.path, "error", err)
+			d.c.Logger.Error("a log on its way to another directory cannot be used", "path", f.path, "error", err)
 		}
 	}
 }
@@ -56,6 +57,9 @@ func (d *Dirs) resumeOne(f foundFuture) error {
 	case offline || !known || at != f.dir.meta.DirectoryID:
 		_ = future.Close(f.dir.clean)
 		return errors.New("its log is not there")
+	case d.mayOpen(f.name, id):
+		_ = future.Close(f.dir.clean)
+		return errors.New("its log could not be opened, and may be another time")
 	}
 	path := filepath.Join(f.dir.path, f.name.String())
 	if err := future.Rename(path); err != nil {
@@ -66,29 +70,44 @@ func (d *Dirs) resumeOne(f foundFuture) error {
 	return nil
 }
 
-// restart gives up a copy that would have to be recovered first, and has its log copied anew. False: the copy is whole, or it is all
-// there is.
+// mayOpen says whether a log that could not be opened may be the one of that id, and be opened later.
+func (d *Dirs) mayOpen(p partition, id schema.UUID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.ContainsFunc(d.dirs, func(dir *directory) bool {
+		b := dir.broken[p]
+		return b != nil && b.again && (b.id == id || b.id == schema.ZeroUUID)
+	})
+}
+
+// restart gives up a copy that would have to be read first, and has its log copied anew: at once, or when it is recovered. Until then the
+// copy stays, for it may turn out to be all there is. False: the copy is whole, or there is no log.
 func (d *Dirs) restart(f foundFuture) (bool, error) {
 	id := d.readTopicID(f.path)
-	d.mu.RLock()
+	d.mu.Lock()
 	e, b := d.logs[key{id, f.name.index}], d.brokenByID(id, f.name.index)
 	recovering := b != nil && b.recovery != nil
-	d.mu.RUnlock()
-	if !recovering && (f.dir.clean || e == nil) {
+	if recovering {
+		b.copied = &f
+	}
+	d.mu.Unlock()
+	switch {
+	case recovering:
+		return true, nil
+	case f.dir.clean || e == nil:
 		return false, nil
 	}
+	return true, d.copyAgain(e, f)
+}
+
+// copyAgain removes a copy and begins a new one. changes is held.
+func (d *Dirs) copyAgain(e *entry, f foundFuture) error {
 	path := filepath.Join(f.dir.path, retiredName(f.name, d.c.NewID(), suffixDelete))
 	if err := errors.Join(d.c.FS.Rename(f.path, path), d.c.FS.SyncDir(f.dir.path)); err != nil {
-		return false, err
+		return err
 	}
 	d.doom(doomed{path: path, due: d.c.Now()})
-	if recovering {
-		d.mu.Lock()
-		b.moveTo = f.dir
-		d.mu.Unlock()
-		return true, nil
-	}
-	return true, d.moveAgain(e, f.dir)
+	return d.moveAgain(e, f.dir)
 }
 
 // moveAgain begins a move that the last life of the node left, unless another one has begun or the log is there. changes is held.
@@ -102,16 +121,16 @@ func (d *Dirs) moveAgain(e *entry, dir *directory) error {
 	return d.begin(e, dir)
 }
 
-// beginAgain is moveAgain for a log that was recovered.
-func (d *Dirs) beginAgain(l *storage.Log, dir *directory) {
+// beginAgain is copyAgain for a log that was recovered.
+func (d *Dirs) beginAgain(l *storage.Log, f foundFuture) {
 	d.changes.Lock()
 	defer d.changes.Unlock()
 	e := d.entry(l)
 	if d.phase != loaded || e == nil {
 		return
 	}
-	if err := d.moveAgain(e, dir); err != nil {
-		d.c.Logger.Error("a log does not move on to another directory", "log", l.Dir(), "to", dir.path, "error", err)
+	if err := d.copyAgain(e, f); err != nil {
+		d.c.Logger.Error("a log does not move on to another directory", "log", l.Dir(), "to", f.dir.path, "error", err)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 //   - Start has them read, num.recovery.threads.per.data.dir at a time in each directory, those with the least first. That is I/O under
 //     no lock. One that is whole is served at once, and OnRecovered hears of it.
 //   - Who takes a log away halts its recovery; so does Close for all. What the disk has then is what a crash would leave.
-//   - A log that was moving to another directory begins that anew: its copy would have to be read, too.
+//   - A log that was moving to another directory begins that anew when it is served: its copy would have to be read, too.
 
 // readAtLoad is how many bytes of a log Load reads to recover it: ten thousand logs cost half a GiB at most.
 const readAtLoad = 64 << 10
@@ -138,13 +138,15 @@ func (d *Dirs) recoverLog(b *broken, r *recovery) {
 		return nil
 	})
 	d.mu.Lock()
-	to, stopped := b.moveTo, errors.Is(err, errStopped)
+	copied, stopped := b.copied, errors.Is(err, errStopped)
 	switch {
 	case vfs.Exhausted(err):
 		d.wanting.Store(true)
 	case stopped && b.dir.failed != nil:
 		b.err = fmt.Errorf("%w: %w", ErrOffline, b.dir.failed)
-	case stopped && !r.halted.Load():
+	case stopped && r.halted.Load():
+		b.again = true // if it does not go after all
+	case stopped:
 		b.dir.unclean = true // the next start does what was not done here
 	}
 	if b.recovery == r {
@@ -157,21 +159,22 @@ func (d *Dirs) recoverLog(b *broken, r *recovery) {
 		return
 	}
 	d.say(d.recoveries.ended(log != nil, d.c.Now()))
-	if log == nil {
-		return
-	}
-	if to != nil {
-		d.beginAgain(log, to)
+	if log != nil && copied != nil {
+		d.beginAgain(log, *copied)
 	}
 	if d.c.OnRecovered != nil {
-		d.c.OnRecovered(log)
+		d.c.OnRecovered(b.id, b.name.index)
 	}
 }
 
 // haltRecovery ends the recovery of a log that is to go. If it has ended well before, the log is given as it is served. changes is held.
 func (d *Dirs) haltRecovery(b *broken) *entry {
 	d.mu.Lock()
-	if r := b.recovery; r != nil && !d.unqueue(b) {
+	switch r := b.recovery; {
+	case r == nil:
+	case d.unqueue(b):
+		b.again = true // if it does not go after all
+	default:
 		r.halted.Store(true)
 		d.mu.Unlock()
 		<-r.done

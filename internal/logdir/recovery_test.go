@@ -60,8 +60,8 @@ func dirty(t testing.TB, records map[string]int, dirs ...string) *rig {
 func TestRecoversBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := dirty(t, map[string]int{"t": 2000, "u": 3, "v": 0}, "/a")
-		var served []*storage.Log
-		r.c.OnRecovered = func(l *storage.Log) { served = append(served, l) }
+		var served []schema.UUID
+		r.c.OnRecovered = func(id schema.UUID, _ int32) { served = append(served, id) }
 		r.slowly("t-0", 300*time.Millisecond) // 256 KiB
 		r.open()
 		begun := time.Now()
@@ -84,7 +84,7 @@ func TestRecoversBehind(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		l := r.d.Log(topic("t"), 0)
-		if l == nil || !slices.Equal(served, []*storage.Log{l}) {
+		if l == nil || !slices.Equal(served, []schema.UUID{topic("t")}) {
 			t.Fatalf("after %v: %v, served %v\n%s", time.Since(begun), l, served, r.said.String())
 		}
 		v := l.View()
@@ -111,10 +111,10 @@ func TestOrderOfRecovery(t *testing.T) {
 		var mu sync.Mutex // guards served
 		var served []string
 		begun := time.Now()
-		r.c.OnRecovered = func(l *storage.Log) {
+		r.c.OnRecovered = func(id schema.UUID, index int32) {
 			mu.Lock()
 			defer mu.Unlock()
-			served = append(served, fmt.Sprint(l.Topic(), time.Since(begun).Round(100*time.Millisecond)))
+			served = append(served, fmt.Sprint(r.d.Log(id, index).Topic(), time.Since(begun).Round(100*time.Millisecond)))
 		}
 		r.slowly("-0", 100*time.Millisecond)
 		r.open()
@@ -135,7 +135,7 @@ func TestRetiredWhileRecovering(t *testing.T) {
 				r := dirty(t, map[string]int{"t": 1000, "u": 1100}, "/a")
 				r.c.RecoveryThreads = 1
 				served := map[string]bool{}
-				r.c.OnRecovered = func(l *storage.Log) { served[l.Topic()] = true }
+				r.c.OnRecovered = func(id schema.UUID, _ int32) { served[string(id[:1])] = true }
 				r.slowly("t-0", 300*time.Millisecond)
 				r.open()
 				if after >= 0 {
@@ -216,7 +216,11 @@ func TestRecoveryFails(t *testing.T) {
 				return nil
 			})
 			var served, offline int
-			r.c.OnRecovered = func(*storage.Log) { served++ }
+			r.c.OnRecovered = func(id schema.UUID, index int32) {
+				if r.d.Log(id, index) != nil {
+					served++
+				}
+			}
 			r.c.OnOffline = func(schema.UUID, error) { offline++ }
 			r.c.OnRetry = func() {
 				if _, err := r.d.Create("t", topic("t"), 0, schema.ZeroUUID); !errors.Is(err, ErrRecovering) {
@@ -303,7 +307,7 @@ func TestSimRecovery(t *testing.T) {
 		c.c.Defaults.SegmentBytes = 20_000
 		c.c.OnRetry = c.createAll
 		c.c.Assigned = c.assigned
-		c.c.OnRecovered = func(*storage.Log) { c.createAll() }
+		c.c.OnRecovered = func(schema.UUID, int32) { c.createAll() }
 		for range 4 {
 			c.begin(seed)
 			c.live()
@@ -670,7 +674,7 @@ func TestRecoveryPauses(t *testing.T) {
 		time.Sleep(recoveryPauseMax + time.Minute)
 		synctest.Wait()
 		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(1000))
-		if strings.Contains(r.said.String(), "recovered 1 of 1 logs") != true {
+		if !strings.Contains(r.said.String(), "recovered 1 of 1 logs") {
 			t.Fatal(r.said.String())
 		}
 		r.close(1)

@@ -13,7 +13,6 @@ import (
 	"github.com/klamm-io/klamm/internal/logdir"
 	"github.com/klamm-io/klamm/internal/metadata"
 	"github.com/klamm-io/klamm/internal/schema"
-	"github.com/klamm-io/klamm/internal/storage"
 )
 
 // directoryFailed hears that a log directory's disk failed. Its replicas go offline and the controller hears of it, behind the
@@ -96,18 +95,18 @@ func (n *Node) retryReplicas() {
 	n.tellAllPlaces(n.image())
 }
 
-// logRecovered takes in a replica whose log is there now, and lets the coordinator load that it may be the log of
+// logRecovered takes in a replica whose log is there now, or never will be, and lets the coordinator load that it may be the log of
 // (logdir.Config.OnRecovered).
-func (n *Node) logRecovered(l *storage.Log) {
-	n.replicas.Recovered(l)
+func (n *Node) logRecovered(topic schema.UUID, partition int32) {
+	n.replicas.Recovered(topic, partition)
 	image := n.image()
-	t, ok := image.TopicByID(l.TopicID())
+	t, ok := image.TopicByID(topic)
 	if !ok {
 		return
 	}
-	n.tellPlaces(image, t, []int32{l.Partition()})
+	n.tellPlaces(image, t, []int32{partition})
 	if host := n.coordinators()[t.Name]; host != nil {
-		host.Readable(l.Partition())
+		host.Readable(partition)
 	}
 }
 

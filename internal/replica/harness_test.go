@@ -54,7 +54,7 @@ func (b *broker) open(dir string) *broker {
 	b.t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	dirs, err := logdir.Open(logdir.Config{FS: b.fs, Dirs: []string{dir}, NodeID: self, Logger: quiet,
-		TopicConfig: func(string) storage.Config { return b.config.Log }, OnRecovered: func(l *storage.Log) { b.set.Recovered(l) }})
+		TopicConfig: func(string) storage.Config { return b.config.Log }, OnRecovered: func(id schema.UUID, index int32) { b.set.Recovered(id, index) }})
 	if err == nil {
 		err = dirs.Load(context.Background())
 	}

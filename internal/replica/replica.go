@@ -247,11 +247,11 @@ func (s *Set) Retry() {
 	}
 }
 
-// Recovered takes in the log of a replica that was being recovered (logdir.Config.OnRecovered).
-func (s *Set) Recovered(l *storage.Log) {
+// Recovered takes in what became of the log of a replica that was being recovered (logdir.Config.OnRecovered).
+func (s *Set) Recovered(topic schema.UUID, partition int32) {
 	s.changing.Lock() // whoever found it being recovered has noted that
 	defer s.changing.Unlock()
-	if p, err := s.Identified(l.TopicID(), l.Partition()); err == nil {
+	if p, err := s.Identified(topic, partition); err == nil {
 		s.again(p)
 	}
 }
@@ -352,6 +352,11 @@ func (s *Set) DirectoryFailed(dir schema.UUID) {
 		}
 	}
 	s.dirs.Abandon(dir)
+	for _, p := range s.Partitions() { // what was being recovered there is not any more
+		if errors.Is(p.wanting, logdir.ErrRecovering) {
+			s.again(p)
+		}
+	}
 }
 
 // Configure takes in a live change of a topic's configuration.
