@@ -720,6 +720,16 @@ func TestMovesAgain(t *testing.T) {
 		}
 		r.d.moveAll(func(int) bool { return false }) // a part of it
 		r.kill()
+		r.faults.Set(func(op vfs.Op) error { // its disk fails while it is read, or before
+			if op.Kind == vfs.OpRead && strings.HasPrefix(op.Path, "/a/t-0/") && strings.HasSuffix(op.Path, ".log") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		r.open()
+		r.recoverAll()
+		r.want("without its log", []any{len(r.d.Logs()), len(r.list("/b"))}, []any{0, 1}) // the copy
+		r.kill()
 		r.ops.Reset()
 		r.open()
 		for _, op := range r.ops.Ops(vfs.OpRead) {
@@ -791,4 +801,72 @@ func TestFlushedLogsAreServedAtOnce(t *testing.T) {
 		r.want("end", r.d.Log(topic("t"), 0).View().LogEnd, int64(100))
 		r.close(1)
 	})
+}
+
+// While a log may be opened another time, its copy in the directory where the metadata has it does not take its place.
+func TestCopyDoesNotTakeThePlace(t *testing.T) {
+	r := newRig(t, "/a", "/b").open()
+	l := r.create("t")
+	r.append(l, 10)
+	if err := r.d.Move("t", topic("t"), 0, "/b"); err != nil {
+		t.Fatal(err)
+	}
+	r.d.moveAll(func(int) bool { return false })
+	r.append(l, 10)
+	there := r.d.IDs()[1]
+	r.c.Assigned = func(schema.UUID, int32) (schema.UUID, bool) { return there, true }
+	r.kill()
+	r.faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpOpen && strings.HasPrefix(op.Path, "/a/t-0/") {
+			return syscall.EMFILE
+		}
+		return nil
+	})
+	r.open()
+	r.want("log", r.d.Log(topic("t"), 0), (*storage.Log)(nil))
+	r.faults.Set(nil)
+	l, err := r.d.Create("t", topic("t"), 0, there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.want("the log", []any{l.Dir(), l.View().LogEnd}, []any{"/a/t-0", int64(20)})
+	r.close(1)
+}
+
+// A checkpoint that is written while logs are loaded has the lines of all: of those that are loaded, of those that are not, and of those
+// of which there are two.
+func TestCheckpointWhileLoading(t *testing.T) {
+	r := newRig(t, "/a", "/b").open()
+	for _, name := range []string{"t", "u", "v"} {
+		l, err := r.d.Create(name, topic(name), 0, r.d.IDs()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.append(l, 10)
+		if err := l.Flush(10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.d.checkpointAll(recoveryPoints)
+	r.kill()
+	copyAll(t, r.mem, "/a/t-0", "/b/t-0")
+	r.write("0\n1\nt 0 10\n", "/b", checkpointFiles[recoveryPoints])
+	torn := "/a/u-0/00000000000000000000.log"
+	if b, err := vfs.ReadWhole(r.mem, torn, 1<<20); err != nil {
+		t.Fatal(err)
+	} else if err := vfs.Replace(r.mem, torn, b[:len(b)-1]); err != nil {
+		t.Fatal(err)
+	}
+	r.c.RecoveryThreads = 1
+	var said []string
+	r.faults.Set(func(op vfs.Op) error {
+		if op.Kind == vfs.OpRename && strings.HasSuffix(op.To, checkpointFiles[recoveryPoints]) {
+			said = append(said, strings.ReplaceAll(r.file(op.Path), "\n", " "))
+		}
+		return nil
+	})
+	r.open()
+	if len(said) == 0 || said[0] != "0 3 t 0 10 u 0 9 v 0 10 " {
+		t.Fatalf("%q", said)
+	}
 }

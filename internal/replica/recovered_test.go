@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,5 +89,28 @@ func TestRecoveredBeforeTheMetadata(t *testing.T) {
 		}
 		b.topic("much", 1, 1)
 		want(t, "Produce", fmt.Sprint(b.produce("much", 0, batch(1, 10)).FirstOffset), "3")
+	})
+}
+
+// A replica whose log cannot be recovered is offline, and nobody waits for it any more.
+func TestRecoveryFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := vfs.NewFaults(vfs.NewMem(nil), nil)
+		b := newBrokerOn(t, faults, "/d")
+		b.topic("much", 1, 1)
+		b.produce("much", 0, batch(1, 100_000), batch(2, 100_000))
+		b = b.restart(faults)
+		defer func() { b.sessions.Close(); b.set.Close(); b.dirs.Close(-1) }()
+		b.topic("much", 1, 1)
+		faults.Set(func(op vfs.Op) error {
+			if op.Kind == vfs.OpRead && strings.HasSuffix(op.Path, ".log") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		b.dirs.Start()
+		synctest.Wait()
+		c := b.client(FetchOptions{Wait: time.Hour, MinBytes: 1})
+		want(t, "a fetch", c.fetch(at("much", 0, 0)), "much-0 "+ErrOffline.Error())
 	})
 }
