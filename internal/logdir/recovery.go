@@ -129,7 +129,8 @@ func (d *Dirs) nextRecovery(dir *directory) (*broken, *recovery) {
 
 // recoverLog reads a log, serves it and tells.
 func (d *Dirs) recoverLog(b *broken, r *recovery) {
-	log, err := d.reload(b, b.id, func(bytes int) error {
+	id := b.id // nobody else has b until done is closed
+	log, err := d.reload(b, id, func(bytes int) error {
 		if r.halted.Load() || d.stopping() || d.offline(b.dir) != nil {
 			return errStopped
 		}
@@ -163,7 +164,7 @@ func (d *Dirs) recoverLog(b *broken, r *recovery) {
 		d.beginAgain(log, *copied)
 	}
 	if d.c.OnRecovered != nil {
-		d.c.OnRecovered(b.id, b.name.index)
+		d.c.OnRecovered(id, b.name.index)
 	}
 }
 
