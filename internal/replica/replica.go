@@ -229,8 +229,8 @@ func comes(err error) error {
 }
 
 // Retry creates the replicas whose logs could not be created because a disk was full, too many files were open, or another log had the
-// name. The directories ask for it when it may be different now (logdir.Config.OnRetry). The first one for which it is not ends it, until the directories ask
-// again: there may be thousands, and who calls has more to do. Metadata and Close get in between.
+// name. The directories ask for it when it may be different now (logdir.Config.OnRetry). The first one that finds no room or no file ends
+// it, until the directories ask again: there may be thousands, and who calls has more to do. Metadata and Close get in between.
 func (s *Set) Retry() {
 	s.changing.Lock()
 	var wanting []*Partition

@@ -196,3 +196,40 @@ func TestSnapshotBelowARoll(t *testing.T) {
 		t.Fatalf("%+v, %+v", rec, l.View())
 	}
 }
+
+// What recovery cuts from an index stays away, though nothing is flushed before a roll and the power fails: also where the process was
+// killed between the cut and everything that could have made it durable.
+func TestCutIndexesStayCut(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		m, o := filled(t, 1)
+		name := fileName(0, suffixIndex)
+		var size int64
+		change(t, m, name, func(f vfs.File) (err error) { // an entry of a batch that was lost
+			if size, err = f.Size(); err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte{0, 0, 0, 50, 0, 0, 99, 0}, size)
+			return errors.Join(err, f.Sync())
+		})
+		if killed {
+			l, _ := open(t, o)
+			l.Close(false)
+		}
+		l, _ := open(t, o)
+		if err := l.Roll(t0); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.SyncDir("/d/t-0"); err != nil { // the system writes names when it likes
+			t.Fatal(err)
+		}
+		m.Crash(nil)
+		l, _ = open(t, o)
+		if v := l.View(); v.LogEnd != 40 || len(v.segments) != 2 {
+			t.Fatalf("%+v", v)
+		}
+		info, err := m.Stat("/d/t-0/" + name)
+		if err != nil || info.Size() != size {
+			t.Fatalf("killed %v: the index has %d bytes, it had %d: %v", killed, info.Size(), size, err)
+		}
+	}
+}

@@ -123,10 +123,13 @@ func (l *Log) KeepProducers() error {
 		return nil
 	}
 	before := slices.Clone(l.producers.snapshots)
-	written, err := l.snapshot(l.end, true)
+	written, err := l.snapshot(l.end, false) // torn by a loss of power it costs reading the headers
 	if !written || err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.freshSnaps = append(l.freshSnaps, l.end)
+	l.mu.Unlock()
 	p := &l.producers
 	for _, old := range slices.DeleteFunc(before, l.begins) { // earlier ones of the kind
 		path := filePath(l.Dir(), old, suffixSnapshot)
